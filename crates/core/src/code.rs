@@ -1,0 +1,93 @@
+//! Stable codes of the errors that an operator may meet.
+//!
+//! A code never changes its meaning and is never used again. Each has a page, `docs/errors/TUTnnnn.md`
+//! with cause and remedy, that `tutti explain` prints; `cargo xtask tidy` proves that none is missing.
+//!
+//! Blocks: 01xx model · 02xx supervisor · 03xx store · 04xx registry · 05xx proxy and net · 06xx command line.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A stable error code, shown as `TUT0123`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Code(u16);
+
+impl Code {
+    /// The number alone.
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+
+    /// The short title of the code's page.
+    pub fn title(self) -> &'static str {
+        ALL.iter().find(|(code, _)| *code == self).map_or("", |(_, title)| title)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TUT{:04}", self.0)
+    }
+}
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    /// Accepts `TUT0123`, `tut0123`, `0123` and `123`.
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        let digits = text.strip_prefix("TUT").or_else(|| text.strip_prefix("tut")).unwrap_or(text);
+        let code = digits.parse().map(Code).map_err(|_| UnknownCode(text.to_owned()))?;
+        ALL.iter()
+            .find(|(known, _)| *known == code)
+            .map(|(known, _)| *known)
+            .ok_or(UnknownCode(text.to_owned()))
+    }
+}
+
+/// No such code.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no error code {0:?}")]
+pub struct UnknownCode(pub String);
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $title:literal;)*) => {
+        $($(#[$doc])* #[doc = $title] pub const $name: Code = Code($number);)*
+        /// Every code with the title of its page, in order.
+        pub const ALL: &[(Code, &str)] = &[$(($name, $title)),*];
+    };
+}
+
+codes! {
+    // 01xx: model
+    BAD_YAML = 101, "The file is not valid YAML";
+    BAD_MODEL = 102, "The compose file or overlay has problems";
+    NO_COMPOSE_FILE = 103, "No compose file was found";
+    // 02xx: supervisor
+    PORT_TAKEN = 201, "A port that the application publishes is taken";
+    // 03xx: store
+    DATA_DIR_LOCKED = 301, "Another process holds the data directory";
+    DATA_FORMAT = 302, "The data directory has a format this version cannot read";
+    DISK_FULL = 303, "No space is left for the state";
+    // 04xx: registry
+    // 05xx: proxy and net
+    // 06xx: command line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_ascending() {
+        assert!(ALL.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn a_code_reads_back_in_every_spelling() {
+        for spelling in ["TUT0301", "tut0301", "0301", "301"] {
+            assert_eq!(spelling.parse::<Code>().unwrap(), DATA_DIR_LOCKED);
+        }
+        assert!("TUT9999".parse::<Code>().is_err());
+        assert!("".parse::<Code>().is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! Listeners and routes: what the model declares and the proxy compiles.
+//!
+//! The matching model is that of the Kubernetes Gateway API's `HTTPRoute` (gateway.networking.k8s.io/v1),
+//! so that routes of `tutti.yaml`, of Kubernetes and of xDS mean the same thing. These are plain types
+//! that have been validated where they came from; the proxy may still refuse a regular expression.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tutti_core::ServiceName;
+
+use crate::catalog::AppProtocol;
+
+/// All listeners of the edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routing {
+    /// The listeners, each with an address of its own.
+    pub listeners: Vec<Listener>,
+}
+
+/// An address that is listened at, and what is served there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// A name for logs and errors, such as `gateway` or `web:8080`.
+    pub name: String,
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// What is served.
+    pub serve: Serve,
+}
+
+/// What a listener serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Serve {
+    /// HTTP/1.1 and h2c by these routes.
+    Http(Vec<Route>),
+    /// Bytes to one service.
+    Tcp(Backend),
+}
+
+/// A rule: which requests, what is done to them, and where they go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// A name for logs, metrics and explanations; unique in its listener.
+    pub name: String,
+    /// Host names, exact or `*.suffix` (which matches one label or more); none matches every host.
+    pub hosts: Vec<String>,
+    /// Any of these must match; none matches every request.
+    pub matches: Vec<Match>,
+    /// What is done, in this order.
+    pub filters: Vec<Filter>,
+    /// Where it goes, by weight. Empty only with a redirect; otherwise such a route answers 500, as the Gateway API asks.
+    pub backends: Vec<Backend>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Match {
+    /// On the path; `None` matches every path.
+    pub path: Option<PathMatch>,
+    /// On the method, in capitals.
+    pub method: Option<String>,
+    /// On header fields; of several values of one field the joined value counts.
+    pub headers: Vec<FieldMatch>,
+    /// On query parameters; of several values of one parameter the first counts.
+    pub query: Vec<FieldMatch>,
+}
+
+/// A condition on the path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// Whole path elements: `/a` matches `/a` and `/a/b`, not `/ab`. A trailing `/` makes no difference.
+    Prefix(String),
+    /// A regular expression (crate `regex`) that must match the whole path.
+    Regex(String),
+}
+
+/// A condition on a header field or query parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldMatch {
+    /// The name; of a header in lower case.
+    pub name: String,
+    /// The condition on its value.
+    pub value: ValueMatch,
+}
+
+/// A condition on a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ValueMatch {
+    /// It is this.
+    Exact(String),
+    /// A regular expression that must match the whole value.
+    Regex(String),
+}
+
+/// Something done to a request or to its response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filter {
+    /// Edits the request's header.
+    RequestHeaders(HeaderEdit),
+    /// Edits the response's header.
+    ResponseHeaders(HeaderEdit),
+    /// Changes what the upstream is asked for.
+    Rewrite {
+        /// The new Host.
+        host: Option<String>,
+        /// The new path.
+        path: Option<PathRewrite>,
+    },
+    /// Answers with a redirect; parts that are `None` stay as they were.
+    Redirect {
+        /// `http` or `https`.
+        scheme: Option<String>,
+        /// The host.
+        host: Option<String>,
+        /// The port.
+        port: Option<u16>,
+        /// The path.
+        path: Option<PathRewrite>,
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+    },
+}
+
+/// Removes, then sets, then adds header fields. Names are in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderEdit {
+    /// Replaces every field of the name.
+    pub set: Vec<(String, String)>,
+    /// Appends a field.
+    pub add: Vec<(String, String)>,
+    /// Removes every field of the name.
+    pub remove: Vec<String>,
+}
+
+/// How a path is rewritten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathRewrite {
+    /// The whole path becomes this.
+    Full(String),
+    /// The matched prefix becomes this; `/` strips it.
+    Prefix(String),
+}
+
+/// A service that a route sends to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The service.
+    #[serde(with = "crate::catalog::as_text")]
+    pub service: ServiceName,
+    /// The port that its peers know.
+    pub port: u16,
+    /// What is spoken there.
+    pub protocol: AppProtocol,
+    /// Its share among the route's backends.
+    pub weight: u32,
+}
+
+/// How long a request may take. `None` is the engine's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// From the request's first byte to the response's head, all tries together. Zero: no limit.
+    pub request: Option<Duration>,
+    /// One try, to the response's head. Zero: no limit.
+    pub per_try: Option<Duration>,
+    /// Longest silence in the middle of a body, either way. Zero: no limit.
+    pub idle: Option<Duration>,
+}
