@@ -80,6 +80,8 @@ fn kind(
     jars: &[&str],
 ) -> Kind {
     let jdk = Jdk::choose(wanted);
+    // The local Maven repository and the wrapper's download are not meant for several processes.
+    step.group = Some("java");
     let mut env = vec![
         ("SERVER_PORT", OWN_PORT.to_owned()),
         ("QUARKUS_HTTP_PORT", OWN_PORT.to_owned()),

@@ -58,6 +58,8 @@ pub struct Step {
     pub inputs: Inputs,
     /// What it makes: it runs again when one of these is not there.
     pub outputs: Vec<PathBuf>,
+    /// Steps of one group never run at the same time: their tools share a cache that is not made for it.
+    pub group: Option<&'static str>,
 }
 
 /// What a step depends on, besides its own command.
@@ -392,6 +394,7 @@ fn overlay_step(command: &Command, cwd: &Path) -> Step {
         env: IndexMap::new(),
         inputs: Inputs::Folder(cwd.to_owned()),
         outputs: Vec::new(),
+        group: None,
     }
 }
 
@@ -531,7 +534,15 @@ impl Folder {
     /// A step in this folder.
     fn step(&self, argv: &[&str], inputs: Inputs, outputs: Vec<PathBuf>) -> Step {
         let command = Command::Args(argv.iter().map(|word| (*word).to_owned()).collect());
-        Step { name: argv.join(" "), command, cwd: self.path.clone(), env: IndexMap::new(), inputs, outputs }
+        Step {
+            name: argv.join(" "),
+            command,
+            cwd: self.path.clone(),
+            env: IndexMap::new(),
+            inputs,
+            outputs,
+            group: None,
+        }
     }
 
     fn everything(&self) -> Inputs {
