@@ -64,6 +64,7 @@ codes! {
     NO_COMPOSE_FILE = 103, "No compose file was found";
     // 02xx: supervisor
     PORT_TAKEN = 201, "A port that the application publishes is taken";
+    SETUP_FAILED = 202, "A build step of a service failed";
     // 03xx: store
     DATA_DIR_LOCKED = 301, "Another process holds the data directory";
     DATA_FORMAT = 302, "The data directory has a format this version cannot read";
