@@ -72,6 +72,8 @@ codes! {
     // 04xx: registry
     // 05xx: proxy and net
     // 06xx: command line
+    NOT_RUNNING = 601, "Nothing runs here";
+    ALREADY_RUNNING = 602, "It runs already";
 }
 
 #[cfg(test)]

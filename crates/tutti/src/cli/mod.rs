@@ -9,7 +9,8 @@ mod doctor;
 mod down;
 mod exec;
 mod explain;
-mod logs;
+pub(crate) mod logs;
+mod operate;
 mod ps;
 mod restart;
 mod run;
@@ -20,7 +21,8 @@ mod top;
 mod up;
 mod version;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -69,6 +71,25 @@ pub(crate) struct Global {
     /// When to use colour
     #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
     pub(crate) color: ColorChoice,
+}
+
+impl Global {
+    /// The same flags for this program once more, with paths made absolute.
+    pub(crate) fn to_args(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = Vec::new();
+        let mut path = |flag: &str, path: &Path| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            args.extend([OsString::from(flag), path.into_os_string()]);
+        };
+        self.file.iter().for_each(|file| path("--file", file));
+        self.env_file.iter().for_each(|file| path("--env-file", file));
+        self.overlay.iter().for_each(|file| path("--overlay", file));
+        self.project_directory.iter().for_each(|folder| path("--project-directory", folder));
+        self.data_dir.iter().for_each(|folder| path("--data-dir", folder));
+        self.project_name.iter().for_each(|name| args.extend(["--project-name", name].map(OsString::from)));
+        self.profile.iter().for_each(|name| args.extend(["--profile", name].map(OsString::from)));
+        args
+    }
 }
 
 #[derive(Debug, Subcommand)]
