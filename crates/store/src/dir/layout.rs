@@ -7,9 +7,12 @@ use std::path::Path;
 use super::atomic::{self, write_atomic};
 use super::error::DirError;
 
+/// One step from a format to the next.
+pub(super) type Step = fn(&Path) -> Result<(), DirError>;
+
 /// Step n makes format n + 1 of format n; format 0 is the empty directory. Each may be carried out
 /// again after it was interrupted.
-const STEPS: &[fn(&Path) -> Result<(), DirError>] = &[first_layout];
+const STEPS: &[Step] = &[first_layout];
 
 const FOLDERS: [&str; 4] = ["logs", "run", "volumes", "setup"];
 const FORMAT_FILE: &str = "format";
@@ -37,7 +40,7 @@ pub fn bring_up(dir: &Path) -> Result<(), DirError> {
     bring_up_by(dir, STEPS)
 }
 
-pub(super) fn bring_up_by(dir: &Path, steps: &[fn(&Path) -> Result<(), DirError>]) -> Result<(), DirError> {
+pub(super) fn bring_up_by(dir: &Path, steps: &[Step]) -> Result<(), DirError> {
     let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
     let found = read_format(dir, known)?;
     for (step, format) in steps.iter().zip(1_u32..).filter(|(_, format)| *format > found) {

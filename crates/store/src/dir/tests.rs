@@ -136,7 +136,8 @@ fn a_folder_of_somebodys_own_things_is_not_taken_over() {
     let error = open(home.path()).unwrap_err();
     assert_eq!(error.code(), Some(code::DATA_DIR_UNSAFE));
     assert!(error.to_string().contains("thesis.tex"), "{error}");
-    let names: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["thesis.tex"], "nothing was added");
 }
 

@@ -198,12 +198,19 @@ impl<'a> Batch<'a> {
         let (created, version): (i64, i64) = self
             .conn
             .prepare_cached(upsert)?
-            .query_row(params![key.as_bytes(), value, revision, lease], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            .query_row(params![key.as_bytes(), value, revision, lease], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
         let log = "INSERT INTO change (revision, key, value, created, version, lease)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.conn
-            .prepare_cached(log)?
-            .execute(params![revision, key.as_bytes(), value, created, version, lease])?;
+        self.conn.prepare_cached(log)?.execute(params![
+            revision,
+            key.as_bytes(),
+            value,
+            created,
+            version,
+            lease
+        ])?;
         mark.changes += 1;
         mark.bytes += key.len() + value.len();
         Ok(())
@@ -228,7 +235,8 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         let revision = mark.revision.0;
-        let log = format!("INSERT INTO change (revision, key) SELECT {revision}, key FROM entry WHERE {condition}");
+        let log =
+            format!("INSERT INTO change (revision, key) SELECT {revision}, key FROM entry WHERE {condition}");
         self.conn.execute(&log, args.as_slice())?;
         let delete = format!("DELETE FROM entry WHERE {condition}");
         self.conn.prepare_cached(&delete)?.execute(args.as_slice())?;

@@ -22,9 +22,7 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tutti_core::limits;
 use tutti_core::time::Clock;
-use tutti_ports::state::{
-    Changes, Entries, LeaseId, Outcome, Range, Revision, StateError, Store, Txn,
-};
+use tutti_ports::state::{Changes, Entries, LeaseId, Outcome, Range, Revision, StateError, Store, Txn};
 
 pub use error::OpenError;
 
@@ -71,8 +69,9 @@ impl SqliteStore {
         let now = clock.monotonic();
         let revision = conn.query_row("SELECT revision FROM meta", [], |row| row.get(0)).map_err(fail)?;
         let revision = Revision(apply::from_sql(revision));
-        let (leases, history) =
-            load_leases(&conn, now).and_then(|leases| Ok((leases, load_history(&conn, now)?))).map_err(fail)?;
+        let (leases, history) = load_leases(&conn, now)
+            .and_then(|leases| Ok((leases, load_history(&conn, now)?)))
+            .map_err(fail)?;
         let (head_tx, head) = watch::channel(revision);
         let (queue, requests) = mpsc::channel();
         let metrics = Arc::new(Metrics::default());

@@ -94,8 +94,9 @@ fn revision(row: &Row<'_>, at: usize) -> Result<Revision, rusqlite::Error> {
 
 fn key(row: &Row<'_>, at: usize) -> Result<String, rusqlite::Error> {
     let bytes: Vec<u8> = row.get(at)?;
-    String::from_utf8(bytes)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Blob, error.into()))
+    String::from_utf8(bytes).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Blob, error.into())
+    })
 }
 
 fn lease(row: &Row<'_>, at: usize) -> Result<Option<LeaseId>, rusqlite::Error> {

@@ -57,7 +57,8 @@ pub const FORMAT: u64 = MIGRATIONS.len() as u64;
 pub fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let unclean = std::fs::metadata(wal_path(path)).is_ok_and(|wal| wal.len() > 0);
     let fail = |error| OpenError::new(path.to_owned(), error);
-    let mut conn = Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE)).map_err(fail)?;
+    let mut conn =
+        Connection::open_with_flags(path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE)).map_err(fail)?;
     set_up(&conn).map_err(fail)?;
     conn.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
     conn.pragma_update(None, "synchronous", "FULL").map_err(fail)?;
@@ -103,7 +104,8 @@ fn set_up(conn: &Connection) -> Result<(), rusqlite::Error> {
 
 fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let fail = |error| OpenError::new(path.to_owned(), error);
-    let pragma = |conn: &Connection, name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pragma =
+        |conn: &Connection, name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let found = pragma(conn, "user_version").map_err(fail)?;
     let owner = pragma(conn, "application_id").map_err(fail)?;
     if owner != APPLICATION_ID && (owner, found) != (0, 0) {

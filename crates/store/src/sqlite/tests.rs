@@ -254,7 +254,9 @@ async fn the_metrics_page_has_every_metric() {
     let mut page = tutti_core::metrics::Page::default();
     store.metrics().show(&mut page);
     let text = page.finish();
-    for line in ["tutti_store_transactions_total 1\n", "tutti_store_commits_total 1\n", "tutti_store_revision 1\n"] {
+    for line in
+        ["tutti_store_transactions_total 1\n", "tutti_store_commits_total 1\n", "tutti_store_revision 1\n"]
+    {
         assert!(text.contains(line), "{text}");
     }
 }

@@ -188,7 +188,8 @@ impl Writer {
         if all {
             expired += self.expire(&mut batch, now)?;
         }
-        let cut = if batch.marks.is_empty() { None } else { self.history.cut(&batch.marks, &self.options, now) };
+        let cut =
+            if batch.marks.is_empty() { None } else { self.history.cut(&batch.marks, &self.options, now) };
         batch.finish(cut)?;
         self.conn.execute_batch("COMMIT")?;
         let Batch { revision, marks, effects, wrote, .. } = batch;
