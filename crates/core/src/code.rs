@@ -69,6 +69,9 @@ codes! {
     DATA_DIR_LOCKED = 301, "Another process holds the data directory";
     DATA_FORMAT = 302, "The data directory has a format this version cannot read";
     DISK_FULL = 303, "No space is left for the state";
+    STATE_DAMAGED = 304, "The state database is damaged";
+    DATA_DIR_UNSAFE = 305, "The data directory is not safe to use";
+    DATA_DIR_IO = 306, "The data directory cannot be read or written";
     // 04xx: registry
     // 05xx: proxy and net
     // 06xx: command line
