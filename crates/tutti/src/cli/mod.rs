@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use context::Context;
+pub(crate) use context::{Context, shown};
 
 use crate::term::ColorChoice;
 

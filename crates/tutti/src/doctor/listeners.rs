@@ -25,19 +25,49 @@ pub(crate) fn owner_of(port: u16) -> Option<Owner> {
     })
 }
 
-/// Inodes of the sockets in state LISTEN (0A) at a port: fields `local_address` (hex address `:` hex port), `st` and
-/// `inode` of proc_net_tcp(5).
-fn listening_inodes(table: &str, port: u16) -> Vec<String> {
-    let wanted = format!(":{port:04X}");
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-            (local.ends_with(&wanted) && *state == "0A").then(|| (*inode).to_owned())
+/// The TCP ports at which the processes of a group listen, in order.
+pub(crate) fn ports_of_group(group: u32) -> Vec<u16> {
+    let tables: Vec<String> =
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok()).collect();
+    let sockets: Vec<(String, u16)> = tables.iter().flat_map(|table| listening(table)).collect();
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let mut ports: Vec<u16> = processes
+        .flatten()
+        .filter(|entry| group_of(&entry.path()) == Some(group))
+        .flat_map(|entry| {
+            let holds = |(inode, _): &&(String, u16)| holds_any(&entry.path(), std::slice::from_ref(inode));
+            sockets.iter().filter(holds).map(|(_, port)| *port).collect::<Vec<_>>()
         })
-        .collect()
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// The process group: the third field after the command's closing parenthesis in `/proc/PID/stat` (proc_pid_stat(5)).
+fn group_of(process: &Path) -> Option<u32> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(2)?.parse().ok()
+}
+
+/// Inodes of the sockets that listen at a port.
+fn listening_inodes(table: &str, port: u16) -> Vec<String> {
+    listening(table).into_iter().filter(|(_, at)| *at == port).map(|(inode, _)| inode).collect()
+}
+
+/// Inode and port of each socket in state LISTEN (0A): fields `local_address` (hex address `:` hex port), `st` and
+/// `inode` of proc_net_tcp(5).
+fn listening(table: &str) -> Vec<(String, u16)> {
+    let socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
+        (*state == "0A").then(|| ((*inode).to_owned(), port))
+    };
+    table.lines().skip(1).filter_map(socket).collect()
 }
 
 fn holds_any(process: &Path, inodes: &[String]) -> bool {
