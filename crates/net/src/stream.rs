@@ -307,3 +307,19 @@ pub(crate) enum WriteHalf {
     /// Of a Unix stream.
     Unix(unix::OwnedWriteHalf),
 }
+
+impl WriteHalf {
+    /// Drops the half so that, when the other is dropped too, the peer sees a reset and not a clean end. A Unix
+    /// socket has no reset; its peer sees the end.
+    pub(crate) fn abort(self) {
+        match self {
+            WriteHalf::Tcp(half) => {
+                if let Err(error) = half.as_ref().set_zero_linger() {
+                    tracing::debug!(%error, "cannot make the connection end with a reset");
+                }
+                half.forget();
+            }
+            WriteHalf::Unix(half) => drop(half),
+        }
+    }
+}

@@ -5,6 +5,21 @@
 
 pub mod client;
 
+mod chunked;
+mod encode;
+mod head;
+mod incoming;
+mod io;
+mod request;
+mod response;
+mod sending;
+pub(crate) mod server;
+mod table;
+
+pub(crate) use client::ResponseBody;
+pub(crate) use incoming::RequestBody;
+pub(crate) use io::Deadline;
+
 use std::time::Duration;
 
 use tutti_core::limits;
