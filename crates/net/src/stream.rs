@@ -19,6 +19,9 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use crate::error::{ConnectCause, ConnectError};
 
+/// Room made when looking at the first bytes; a whole request head usually fits.
+const READ_BYTES: usize = 8 << 10;
+
 /// Where a peer is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Addr {
@@ -123,7 +126,7 @@ impl Stream {
     /// them: fewer than `want` means that no more will come. Ask for little; what is not there yet is waited for.
     pub async fn peek(&mut self, want: usize) -> io::Result<&[u8]> {
         while self.unread.len() < want {
-            let room = want.saturating_sub(self.unread.len()).max(1024);
+            let room = want.saturating_sub(self.unread.len()).max(READ_BYTES);
             self.unread.reserve(room);
             let read = match &mut self.io {
                 Io::Tcp(stream) => stream.read_buf(&mut self.unread).await?,
