@@ -40,3 +40,9 @@ pub const LOG_LINE_BYTES: usize = 64 << 10;
 
 /// Transitions kept for each instance.
 pub const TRANSITIONS_KEPT: usize = 64;
+
+/// Longest host name that is routed (RFC 1035 section 2.3.4 allows 255 octets on the wire).
+pub const HOST_BYTES: usize = 255;
+
+/// Largest compiled regular expression of a route.
+pub const ROUTE_REGEX_BYTES: usize = 1 << 20;

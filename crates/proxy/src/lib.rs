@@ -1,1 +1,3 @@
-//! To come.
+//! The data plane.
+
+pub mod model;
