@@ -46,3 +46,36 @@ pub const HOST_BYTES: usize = 255;
 
 /// Largest compiled regular expression of a route.
 pub const ROUTE_REGEX_BYTES: usize = 1 << 20;
+
+/// Most listeners and doors of one process; each costs a socket for each worker.
+pub const LISTENERS: usize = 4_096;
+
+/// Most connections that all listeners of one worker hold at once; what comes after waits in the backlog.
+pub const WORKER_CONNECTIONS: usize = 16_384;
+
+/// Most idle connections that one worker keeps to one endpoint.
+pub const POOL_IDLE: usize = 256;
+
+/// How long an idle connection to an endpoint is kept: shorter than the 5 s after which Node.js closes its end.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Most HTTP/2 connections that one worker opens to one endpoint when the streams of the others are used up.
+pub const POOL_H2: usize = 8;
+
+/// Most tries of one request, the first included.
+pub const TRIES: u32 = 3;
+
+/// Most requests of one worker that wait for an instance to become ready.
+pub const READY_WAITERS: usize = 1_024;
+
+/// Most reports of suspected instances that wait for the catalog; more are dropped, since a flood says nothing new.
+pub const SUSPICIONS: usize = 256;
+
+/// Size at which a worker hands its access log lines to the writer.
+pub const ACCESS_LOG_BUFFER: usize = 32 << 10;
+
+/// Most such buffers that wait for the disk; what comes after is dropped and counted.
+pub const ACCESS_LOG_BUFFERS: usize = 64;
+
+/// Longest path or other text of a caller's in one access log line; what is longer is cut.
+pub const ACCESS_LOG_FIELD: usize = 2 << 10;

@@ -342,7 +342,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
 /// Splits `host:port`; brackets of an IPv6 address stay with the host.
 pub fn split_port(authority: &str) -> (&str, Option<u16>) {
     match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && !(host.contains(':') && !host.ends_with(']')) => {
+        Some((host, port)) if !port.is_empty() && (!host.contains(':') || host.ends_with(']')) => {
             match port.parse() {
                 Ok(port) if host.len() + 1 < authority.len() => (host, Some(port)),
                 _ => (authority, None),
