@@ -90,8 +90,8 @@ pub const ROUTE_REGEX_BYTES: usize = 1 << 20;
 /// Most listeners and doors of one process; each costs a socket for each worker.
 pub const LISTENERS: usize = 4_096;
 
-/// Most connections that all listeners of one worker hold at once; what comes after waits in the backlog.
-pub const WORKER_CONNECTIONS: usize = 16_384;
+/// Most requests that one worker has under way; what comes after is refused with 503.
+pub const WORKER_REQUESTS: u64 = 65_536;
 
 /// Most idle connections that one worker keeps to one endpoint.
 pub const POOL_IDLE: usize = 256;
@@ -108,8 +108,11 @@ pub const TRIES: u32 = 3;
 /// Most requests of one worker that wait for an instance to become ready.
 pub const READY_WAITERS: usize = 1_024;
 
-/// Most reports of suspected instances that wait for the catalog; more are dropped, since a flood says nothing new.
-pub const SUSPICIONS: usize = 256;
+/// Most services and ports that routes and doors of one process have ever named; their places are not used again.
+pub const CLUSTERS: usize = 65_536;
+
+/// Requests on one HTTP/2 connection to an endpoint before another connection is opened: what most servers allow.
+pub const POOL_H2_STREAMS: usize = 100;
 
 /// Size at which a worker hands its access log lines to the writer.
 pub const ACCESS_LOG_BUFFER: usize = 32 << 10;
@@ -119,3 +122,6 @@ pub const ACCESS_LOG_BUFFERS: usize = 64;
 
 /// Longest path or other text of a caller's in one access log line; what is longer is cut.
 pub const ACCESS_LOG_FIELD: usize = 2 << 10;
+
+/// Callers whose `X-Forwarded-*` values one worker keeps ready.
+pub const STAMPS: usize = 16;

@@ -37,7 +37,7 @@ pub struct Options {
     pub retries: Allowance,
     /// For how long an instance that refused a connection is passed over while others are ready.
     pub cool_off: Duration,
-    /// Connections that one worker holds at once.
+    /// Connections that one worker holds at once for one listener; what comes after waits in the backlog.
     pub connections: usize,
     /// Proxies in front of the edge whose `X-Forwarded-*` are believed. None by default.
     pub trusted_proxies: Vec<Range>,
@@ -62,7 +62,7 @@ impl Default for Options {
             tries: limits::TRIES,
             retries: Allowance::default(),
             cool_off: Duration::from_secs(1),
-            connections: limits::WORKER_CONNECTIONS,
+            connections: limits::CONNECTIONS,
             trusted_proxies: Vec::new(),
             access_log: None,
             drain_patience: Duration::from_secs(10),

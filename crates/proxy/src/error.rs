@@ -59,8 +59,12 @@ impl Classify for ApplyError {
     fn kind(&self) -> Kind {
         match self {
             ApplyError::Duplicate { .. } | ApplyError::Route { .. } => Kind::Invalid,
-            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Kind::Conflict,
-            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Kind::Denied,
+            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Kind::Conflict
+            }
+            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Kind::Denied
+            }
             ApplyError::Bind { .. } | ApplyError::Closed => Kind::Unavailable,
             ApplyError::TooMany(_) => Kind::Exhausted,
             ApplyError::Start { .. } => Kind::Internal,
@@ -114,7 +118,13 @@ impl Fault {
 
     /// CONNECT.
     pub fn not_served(message: impl Into<String>) -> Self {
-        Self::new(code::NOT_SERVED, Kind::Invalid, Origin::Client, StatusCode::NOT_IMPLEMENTED, message.into())
+        Self::new(
+            code::NOT_SERVED,
+            Kind::Invalid,
+            Origin::Client,
+            StatusCode::NOT_IMPLEMENTED,
+            message.into(),
+        )
     }
 
     /// No route matches.

@@ -33,7 +33,8 @@ impl Form {
         let accept = headers.get(header::ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
         for range in accept.split(|byte| *byte == b',') {
             let name = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-            if name.eq_ignore_ascii_case(b"text/html") || name.eq_ignore_ascii_case(b"application/xhtml+xml") {
+            if name.eq_ignore_ascii_case(b"text/html") || name.eq_ignore_ascii_case(b"application/xhtml+xml")
+            {
                 return Form::Html;
             }
             if name.eq_ignore_ascii_case(b"application/json") {
