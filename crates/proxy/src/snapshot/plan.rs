@@ -46,7 +46,7 @@ pub enum Side {
 /// What a listener serves.
 pub enum Serve {
     /// HTTP by routes.
-    Http(Routes),
+    Http(Box<Routes>),
     /// Bytes to one service.
     Tcp(Target),
 }
@@ -139,7 +139,7 @@ impl Compiler<'_> {
         let failed = |source| ApplyError::Route { listener: listener.name.clone(), source };
         let serve = match &listener.serve {
             routing::Serve::Tcp(backend) => Serve::Tcp(self.target(&listener.name, backend).map_err(failed)?),
-            routing::Serve::Http(routes) => Serve::Http(self.routes(&listener.name, routes).map_err(failed)?),
+            routing::Serve::Http(routes) => Serve::Http(Box::new(self.routes(&listener.name, routes).map_err(failed)?)),
         };
         Ok(self.plan(&listener.name, key, (listener.bind, address), Side::Edge, serve))
     }
@@ -166,7 +166,7 @@ impl Compiler<'_> {
                 timeouts: routing::Timeouts::default(),
             };
             let routes = self.routes(name, &[route]).map_err(failed)?;
-            Serve::Http(Routes { otherwise: Some(target), ..routes })
+            Serve::Http(Box::new(Routes { otherwise: Some(target), ..routes }))
         };
         let bind = SocketAddr::from(([127, 0, 0, 1], 0));
         Ok(self.plan(name, key, (bind, address), Side::Door, serve))
