@@ -5,15 +5,17 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
+use tutti_core::Origin;
 
 use crate::error::BodyError;
+use crate::h1::{Deadline, RequestBody, ResponseBody};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxedBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>;
@@ -30,14 +32,18 @@ pub struct Body {
 enum Kind {
     Empty,
     Full(Bytes),
-    Boxed(BoxedBody),
+    Request(RequestBody),
+    Response(ResponseBody),
+    Http2(hyper::body::Incoming, Origin),
     Channel(mpsc::Receiver<Result<Frame<Bytes>, BodyError>>),
+    Boxed(BoxedBody),
 }
 
 struct Watching {
-    watch: Box<dyn Watch>,
+    watch: Option<Box<dyn Watch>>,
     bytes: u64,
     complete: bool,
+    lost: bool,
 }
 
 /// Learns what became of a body. For access logs and for counting requests under way.
@@ -52,7 +58,7 @@ pub trait Watch: Send {
 pub struct Seen {
     /// Bytes of data that passed; no framing, no trailers.
     pub bytes: u64,
-    /// Whether it was read to its end.
+    /// Whether it was read to its end and handed to the system. (Over HTTP/2: to the connection.)
     pub complete: bool,
 }
 
@@ -78,31 +84,89 @@ impl Body {
     /// [`BodySender::finish`] makes the body fail: a truncated body never looks whole.
     pub fn channel(depth: usize) -> (BodySender, Self) {
         let (sender, receiver) = mpsc::channel(depth.max(1));
-        (BodySender { sender: Some(sender) }, Self { kind: Kind::Channel(receiver), watch: None })
+        (BodySender { sender }, Self { kind: Kind::Channel(receiver), watch: None })
     }
 
-    /// Lets `watch` know when the body ends. A second watch replaces the first, which is told that its part ended incomplete.
+    /// Lets `watch` know when the body ends. A second watch replaces the first, whose part ends there.
     #[must_use]
     pub fn watched(mut self, watch: Box<dyn Watch>) -> Self {
-        self.watch = Some(Box::new(Watching { watch, bytes: 0, complete: false }));
+        self.watch = Some(Box::new(Watching {
+            watch: Some(watch),
+            bytes: 0,
+            complete: self.is_end_stream(),
+            lost: false,
+        }));
         self
     }
 
-    /// Makes the body fail with [`BodyError::Idle`] when the next frame takes longer than `idle`.
-    /// Costs nothing for bodies in memory.
+    /// Makes the body fail with [`BodyError::Idle`] when the next frame takes longer than `idle`. Time in which nobody asks for a
+    /// frame does not count. Costs nothing for bodies in memory.
     #[must_use]
-    pub fn with_idle_timeout(self, idle: Duration) -> Self {
-        let _ = idle;
+    pub fn with_idle_timeout(mut self, idle: Duration) -> Self {
+        if matches!(self.kind, Kind::Empty | Kind::Full(_)) {
+            return self;
+        }
+        let kind = std::mem::replace(&mut self.kind, Kind::Empty);
+        let inner = Body { kind, watch: None };
+        self.kind = Kind::Boxed(Box::pin(IdleBody { inner, idle, deadline: Deadline::default() }));
         self
+    }
+
+    /// A request's body, read from its HTTP/1.1 connection.
+    pub(crate) fn from_request(body: RequestBody) -> Self {
+        Self { kind: Kind::Request(body), watch: None }
+    }
+
+    /// A response's body, read from its HTTP/1.1 connection.
+    pub(crate) fn from_response(body: ResponseBody) -> Self {
+        Self { kind: Kind::Response(body), watch: None }
+    }
+
+    /// A body that arrives over HTTP/2.
+    pub(crate) fn from_http2(body: hyper::body::Incoming, from: Origin) -> Self {
+        let kind = if body.is_end_stream() { Kind::Empty } else { Kind::Http2(body, from) };
+        Self { kind, watch: None }
+    }
+
+    /// The bytes of a body that is in memory; such a body can be sent a second time.
+    pub fn in_memory(&self) -> Option<Bytes> {
+        match &self.kind {
+            Kind::Empty => Some(Bytes::new()),
+            Kind::Full(bytes) => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+
+    /// What was read of this body did not reach the peer.
+    pub(crate) fn mark_lost(&mut self) {
+        if let Some(watching) = &mut self.watch {
+            watching.lost = true;
+        }
     }
 
     /// The whole body and its trailers in memory, if it has at most `limit` bytes.
     pub async fn collect(mut self, limit: usize) -> Result<(Bytes, Option<HeaderMap>), BodyError> {
-        let mut whole = BytesMut::new();
-        while let Some(frame) = self.frame().await {
-            let _ = (frame?, limit);
+        if self.size_hint().lower() > limit as u64 {
+            return Err(BodyError::TooLarge(limit));
         }
-        Ok((whole.split().freeze(), None))
+        let (mut first, mut rest, mut trailers) = (Bytes::new(), BytesMut::new(), None);
+        while let Some(frame) = self.frame().await {
+            match frame?.into_data() {
+                Ok(data) if first.len() + rest.len() + data.len() > limit => {
+                    return Err(BodyError::TooLarge(limit));
+                }
+                Ok(data) if first.is_empty() => first = data,
+                Ok(data) => rest.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        if !rest.is_empty() {
+            let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+            whole.extend_from_slice(&first);
+            whole.extend_from_slice(&rest);
+            first = whole.freeze();
+        }
+        Ok((first, trailers))
     }
 
     /// The next frame; `None` at the end.
@@ -119,16 +183,112 @@ impl HttpBody for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let _ = cx;
-        Poll::Ready(None)
+        let this = self.get_mut();
+        let frame = ready!(this.kind.poll_frame(cx));
+        if let Some(watching) = &mut this.watch {
+            match &frame {
+                None => watching.complete = true,
+                Some(Ok(frame)) => {
+                    watching.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    watching.complete = frame.is_trailers() || this.kind.is_end_stream();
+                }
+                Some(Err(_)) => watching.lost = true,
+            }
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.kind, Kind::Empty)
+        self.kind.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Request(body) => body.size_hint(),
+            Kind::Response(body) => body.size_hint(),
+            Kind::Http2(body, _) => body.size_hint(),
+            Kind::Channel(_) => SizeHint::default(),
+            Kind::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Kind {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Request(body) => body.poll_frame(cx),
+            Kind::Response(body) => body.poll_frame(cx),
+            Kind::Http2(body, from) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Http2(*from, error))))
+            }
+            Kind::Channel(receiver) => Poll::Ready(match ready!(receiver.poll_recv(cx)) {
+                Some(Ok(frame)) if is_mark(&frame) => None,
+                Some(frame) => Some(frame),
+                None => Some(Err(BodyError::Aborted(None))),
+            }),
+            Kind::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Kind::Empty => true,
+            Kind::Full(_) | Kind::Channel(_) => false,
+            Kind::Request(body) => body.is_end_stream(),
+            Kind::Response(body) => body.is_end_stream(),
+            Kind::Http2(body, _) => body.is_end_stream(),
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.ended(Seen { bytes: self.bytes, complete: self.complete && !self.lost });
+        }
+    }
+}
+
+/// A body with a limit on silence.
+struct IdleBody {
+    inner: Body,
+    idle: Duration,
+    deadline: Deadline,
+}
+
+impl HttpBody for IdleBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            this.deadline.clear();
+            return Poll::Ready(frame);
+        }
+        this.deadline.ensure(this.idle);
+        this.deadline.poll_passed(cx).map(|()| Some(Err(BodyError::Idle(this.idle))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 
@@ -165,7 +325,7 @@ impl fmt::Debug for Body {
 /// The sending end of [`Body::channel`].
 #[derive(Debug)]
 pub struct BodySender {
-    sender: Option<mpsc::Sender<Result<Frame<Bytes>, BodyError>>>,
+    sender: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
 }
 
 /// Nobody reads the body any more.
@@ -173,29 +333,44 @@ pub struct BodySender {
 #[error("nobody reads the body any more")]
 pub struct BodyGone;
 
+/// The end of a body: no frame that the sender makes is an empty one.
+fn end_mark() -> Frame<Bytes> {
+    Frame::data(Bytes::new())
+}
+
+fn is_mark(frame: &Frame<Bytes>) -> bool {
+    frame.data_ref().is_some_and(Bytes::is_empty)
+}
+
 impl BodySender {
     /// Sends data, waiting for room.
     pub async fn send(&mut self, data: Bytes) -> Result<(), BodyGone> {
+        if data.is_empty() {
+            return Ok(());
+        }
         self.frame(Ok(Frame::data(data))).await
     }
 
-    /// Sends the trailers and ends the body.
-    pub async fn finish_with(mut self, trailers: HeaderMap) -> Result<(), BodyGone> {
-        self.frame(Ok(Frame::trailers(trailers))).await?;
-        self.finish();
-        Ok(())
+    /// Ends the body well.
+    pub async fn finish(self) -> Result<(), BodyGone> {
+        self.frame(Ok(end_mark())).await
     }
 
-    /// Ends the body well.
-    pub fn finish(self) {}
+    /// Sends the trailers and ends the body well.
+    pub async fn finish_with(self, trailers: HeaderMap) -> Result<(), BodyGone> {
+        self.frame(Ok(Frame::trailers(trailers))).await?;
+        self.finish().await
+    }
 
     /// Ends the body with an error.
-    pub fn abort(self, source: Option<BoxError>) {
-        let _ = source;
+    pub async fn abort(self, source: BoxError) -> Result<(), BodyGone> {
+        self.frame(Err(BodyError::Aborted(Some(source)))).await
     }
 
-    async fn frame(&mut self, frame: Result<Frame<Bytes>, BodyError>) -> Result<(), BodyGone> {
-        let sender = self.sender.as_ref().ok_or(BodyGone)?;
-        sender.send(frame).await.map_err(|_| BodyGone)
+    async fn frame(&self, frame: Result<Frame<Bytes>, BodyError>) -> Result<(), BodyGone> {
+        self.sender.send(frame).await.map_err(|_| BodyGone)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,16 @@
 //! One request over a connection of its own, with the whole answer in memory: for health checks and the command line.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response};
 
 use crate::body::Body;
-use crate::error::{BodyError, ConnectError, SendError};
-use crate::stream::Addr;
+use crate::error::{BodyError, ConnectError, SendCause, SendError, Stage};
+use crate::stream::{Addr, Stream};
+use crate::{h1, h2};
 
 /// What a one-shot request may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,26 +45,69 @@ pub async fn get(
     path: &str,
     limits: Limits,
 ) -> Result<Response<Bytes>, ClientError> {
-    let _ = (host, path);
-    request(addr, Request::new(Body::empty()), limits).await
+    let made = Request::get(path).header(header::HOST, host).body(Body::empty());
+    let made = made.map_err(|_| unfit("the host or the path is malformed"))?;
+    request(addr, made, limits).await
 }
 
 /// Sends a request over HTTP/1.1. A missing `Host` is filled in from the address.
 pub async fn request(
     addr: &Addr,
-    request: Request<Body>,
+    mut request: Request<Body>,
     limits: Limits,
 ) -> Result<Response<Bytes>, ClientError> {
-    let _ = (addr, request, limits);
-    Err(ClientError::Timeout(limits.timeout))
+    fill_in_host(&mut request, addr);
+    let exchange = async {
+        let stream = Stream::connect(addr, limits.timeout).await?;
+        let home = Weak::<h1::client::Nowhere>::new();
+        let connection = h1::client::Connection::new(stream, &h1::Settings::default(), home);
+        let (parts, body) = connection.send(request).await?.into_parts();
+        let (body, _trailers) = body.collect(limits.body_bytes).await?;
+        Ok(Response::from_parts(parts, body))
+    };
+    tokio::time::timeout(limits.timeout, exchange).await.map_err(|_| ClientError::Timeout(limits.timeout))?
 }
 
 /// Sends a request over HTTP/2 with prior knowledge; the answer comes with its trailers. For gRPC health checks.
 pub async fn request_h2(
     addr: &Addr,
-    request: Request<Body>,
+    mut request: Request<Body>,
     limits: Limits,
-) -> Result<(Response<Bytes>, Option<http::HeaderMap>), ClientError> {
-    let _ = (addr, request, limits);
-    Err(ClientError::Timeout(limits.timeout))
+) -> Result<(Response<Bytes>, Option<HeaderMap>), ClientError> {
+    fill_in_host(&mut request, addr);
+    let exchange = async {
+        let stream = Stream::connect(addr, limits.timeout).await?;
+        let (mut connection, driver) = h2::client::handshake(stream, &h2::Settings::default()).await?;
+        let whole = async {
+            let (parts, body) = connection.send(request).await?.into_parts();
+            let (body, trailers) = body.collect(limits.body_bytes).await?;
+            Ok::<_, ClientError>((Response::from_parts(parts, body), trailers))
+        };
+        let driven = async {
+            driver.await;
+            // The connection is over; the answer, or the lack of one, is about to be seen.
+            std::future::pending().await
+        };
+        tokio::select! {
+            answer = whole => answer,
+            never = driven => never,
+        }
+    };
+    tokio::time::timeout(limits.timeout, exchange).await.map_err(|_| ClientError::Timeout(limits.timeout))?
 }
+
+fn fill_in_host(request: &mut Request<Body>, addr: &Addr) {
+    if !request.headers().contains_key(header::HOST) {
+        let host = addr.socket_addr().map_or("localhost".to_owned(), |addr| addr.to_string());
+        if let Ok(host) = HeaderValue::try_from(host) {
+            request.headers_mut().insert(header::HOST, host);
+        }
+    }
+}
+
+fn unfit(reason: &'static str) -> ClientError {
+    SendError { stage: Stage::NothingSent, cause: SendCause::Request(reason), request: None }.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,7 @@
 //! - Framing fields (`Connection`, `Keep-Alive`, `Transfer-Encoding`, `Content-Length`) of an outgoing message are ours: they
 //!   are made from the body, and the caller's are not sent.
 
+mod accept;
 pub mod body;
 pub mod client;
 pub mod drain;

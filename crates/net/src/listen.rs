@@ -1,8 +1,11 @@
 //! Listening sockets, made the way a server needs them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::stream::{Addr, Stream};
@@ -10,7 +13,7 @@ use crate::stream::{Addr, Stream};
 /// How to listen.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
-    /// Connections that wait to be accepted.
+    /// Connections that wait to be accepted. The system may allow fewer.
     pub backlog: u32,
     /// Several listeners at one address share its connections (`SO_REUSEPORT`): one for each core. TCP only.
     pub reuse_port: bool,
@@ -37,22 +40,60 @@ pub struct Listener {
 #[derive(Debug)]
 enum Io {
     Tcp(TcpListener),
-    /// The guard removes the file.
-    Unix(UnixListener),
+    Unix(UnixListener, SocketFile),
 }
 
 impl Listener {
-    /// Listens at an address. Port 0 takes a free one: ask [`Listener::local_addr`]. A stale Unix socket file (nobody
-    /// answers there) is replaced; a living one, or any other file, is an error.
+    /// Listens at an address, inside a runtime. Port 0 takes a free one: ask [`Listener::local_addr`]. A stale Unix socket
+    /// file (nobody answers there) is replaced; a living one, or any other file, is an error.
     pub fn bind(addr: &Addr, options: &ListenOptions) -> io::Result<Listener> {
-        let _ = (addr, options);
-        Err(io::Error::other("to come"))
+        match addr {
+            Addr::Tcp(addr) => Self::bind_tcp(*addr, options),
+            Addr::Unix(Some(path)) => Self::bind_unix(path, options),
+            Addr::Unix(None) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket has no path")),
+        }
+    }
+
+    fn bind_tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        // A restarted server must get its port back while old connections are still closing.
+        socket.set_reuse_address(true)?;
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if let SocketAddr::V6(v6) = addr {
+            // Never left to the system's default, which differs.
+            let both = options.dual_stack.unwrap_or(*v6.ip() == Ipv6Addr::UNSPECIFIED);
+            socket.set_only_v6(!both)?;
+        }
+        // Linux hands this on to accepted sockets; elsewhere `accept` sets it.
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        Self::from_std(socket.into())
+    }
+
+    fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<Listener> {
+        remove_stale(path)?;
+        // Bound under a name that nobody knows and renamed when its mode is right: at no moment can others connect.
+        let hidden = hidden_name(path);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&socket2::SockAddr::unix(&hidden)?)?;
+        let file = SocketFile(hidden.clone());
+        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(options.unix_mode))?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        socket.set_nonblocking(true)?;
+        std::fs::rename(&hidden, path)?;
+        std::mem::drop(file.moved());
+        let listener = UnixListener::from_std(socket.into())?;
+        Ok(Listener { io: Io::Unix(listener, SocketFile(path.to_owned())), local: Addr::unix(path) })
     }
 
     /// Makes a listener of a socket that listens already (handed over by another process, or made in another namespace).
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
-        let _ = listener;
-        Err(io::Error::other("to come"))
+        listener.set_nonblocking(true)?;
+        let local = Addr::Tcp(listener.local_addr()?);
+        Ok(Listener { io: Io::Tcp(TcpListener::from_std(listener)?), local })
     }
 
     /// Where it listens.
@@ -69,10 +110,72 @@ impl Listener {
     /// [`crate::server`] know which of them to survive.
     pub async fn accept(&self) -> io::Result<(Stream, Addr)> {
         match &self.io {
-            Io::Tcp(listener) => listener.accept().await.map(|(stream, peer)| (stream.into(), peer.into())),
-            Io::Unix(listener) => {
+            Io::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                if !cfg!(target_os = "linux") {
+                    stream.set_nodelay(true)?;
+                }
+                Ok((stream.into(), Addr::Tcp(unmapped(peer))))
+            }
+            Io::Unix(listener, _) => {
                 listener.accept().await.map(|(stream, _)| (stream.into(), Addr::Unix(None)))
             }
         }
     }
 }
+
+/// An IPv4 peer of a dual-stack listener, as IPv4.
+fn unmapped(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// A socket's file, removed with its listener.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl SocketFile {
+    /// The file has another name now.
+    fn moved(mut self) -> Self {
+        self.0 = PathBuf::new();
+        self
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty()
+            && let Err(error) = std::fs::remove_file(&self.0)
+        {
+            tracing::debug!(%error, path = %self.0.display(), "cannot remove a socket's file");
+        }
+    }
+}
+
+fn hidden_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    PathBuf::from(name)
+}
+
+/// Removes a socket file at which nobody answers any more.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket is in the way",
+            ));
+        }
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

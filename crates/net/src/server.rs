@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
+use crate::accept::{self, Limit};
 use crate::body::Body;
 use crate::drain::DrainSignal;
 use crate::listen::Listener;
@@ -135,8 +136,20 @@ pub async fn serve<H: Handler>(
     settings: Settings,
     drain: DrainSignal,
 ) -> Served {
-    let _ = (listener, handler, settings, drain);
-    Served::default()
+    let shared = Arc::new(Shared { handler, settings, drain: drain.clone() });
+    let limit = Limit::of(&shared.settings);
+    accept::run(listener, limit, drain, |set, stream, info| {
+        let shared = Arc::clone(&shared);
+        set.spawn(async move {
+            if let Some((stream, info)) = shared.begin(stream, info).await {
+                match info.protocol {
+                    Protocol::Http1 => shared.http1(stream, &info).await,
+                    Protocol::Http2 => h2::server::serve(stream, &shared, info).await,
+                }
+            }
+        });
+    })
+    .await
 }
 
 /// Serves HTTP on this thread until drained. Must run inside a `tokio::runtime::LocalRuntime` or a `tokio::task::LocalSet`;
@@ -147,8 +160,20 @@ pub async fn serve_local<H: LocalHandler>(
     settings: Settings,
     drain: DrainSignal,
 ) -> Served {
-    let _ = (listener, handler, settings, drain);
-    Served::default()
+    let shared = Arc::new(Shared { handler, settings, drain: drain.clone() });
+    let limit = Limit::of(&shared.settings);
+    accept::run(listener, limit, drain, |set, stream, info| {
+        let shared = Arc::clone(&shared);
+        set.spawn_local(async move {
+            if let Some((stream, info)) = shared.begin(stream, info).await {
+                match info.protocol {
+                    Protocol::Http1 => shared.http1(stream, &info).await,
+                    Protocol::Http2 => h2::server::serve_local(stream, &shared, info).await,
+                }
+            }
+        });
+    })
+    .await
 }
 
 /// Handles a stream that nobody has read from.
@@ -165,6 +190,56 @@ pub async fn serve_streams<H: StreamHandler>(
     settings: Settings,
     drain: DrainSignal,
 ) -> Served {
-    let _ = (listener, handler, settings, drain);
-    Served::default()
+    accept::run(listener, Limit::of(&settings), drain, |set, stream, info| {
+        let handler = Arc::clone(&handler);
+        set.spawn_local(async move { handler.handle(stream, &info).await });
+    })
+    .await
 }
+
+/// What all connections of a server share.
+pub(crate) struct Shared<H> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) settings: Settings,
+    pub(crate) drain: DrainSignal,
+}
+
+impl<H: LocalHandler> Shared<H> {
+    /// Finds out what the client speaks. `None` if it says nothing.
+    async fn begin(&self, mut stream: Stream, mut info: ConnectionInfo) -> Option<(Stream, ConnectionInfo)> {
+        let protocol = tokio::select! {
+            protocol = tokio::time::timeout(self.settings.h1.head_timeout, detect(&mut stream)) => protocol.ok()?,
+            () = self.drain.draining() => return None,
+        };
+        info.protocol = protocol?;
+        Some((stream, info))
+    }
+
+    async fn http1(&self, stream: Stream, info: &ConnectionInfo) {
+        h1::server::serve(stream, &*self.handler, info, &self.settings.h1, &self.drain).await;
+    }
+}
+
+/// Tells HTTP/2 by its preface (RFC 9113 section 3.4); whatever differs from it at the first byte where it does is left to HTTP/1.1,
+/// which has its own opinion on it. `None` if the client closes first.
+async fn detect(stream: &mut Stream) -> Option<Protocol> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut want = 1;
+    loop {
+        let start = stream.peek(want).await.ok()?;
+        if start.is_empty() {
+            return None;
+        }
+        let same = start.iter().zip(PREFACE).take_while(|(a, b)| a == b).count();
+        if same == PREFACE.len() {
+            return Some(Protocol::Http2);
+        }
+        if same < start.len() || start.len() < want {
+            return Some(Protocol::Http1);
+        }
+        want = same + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,9 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use crate::error::{ConnectCause, ConnectError};
 
+/// Room made when looking at the first bytes; a whole request head usually fits.
+const READ_BYTES: usize = 8 << 10;
+
 /// Where a peer is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Addr {
@@ -123,7 +126,7 @@ impl Stream {
     /// them: fewer than `want` means that no more will come. Ask for little; what is not there yet is waited for.
     pub async fn peek(&mut self, want: usize) -> io::Result<&[u8]> {
         while self.unread.len() < want {
-            let room = want.saturating_sub(self.unread.len()).max(1024);
+            let room = want.saturating_sub(self.unread.len()).max(READ_BYTES);
             self.unread.reserve(room);
             let read = match &mut self.io {
                 Io::Tcp(stream) => stream.read_buf(&mut self.unread).await?,
@@ -306,4 +309,20 @@ pub(crate) enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     /// Of a Unix stream.
     Unix(unix::OwnedWriteHalf),
+}
+
+impl WriteHalf {
+    /// Drops the half so that, when the other is dropped too, the peer sees a reset and not a clean end. A Unix
+    /// socket has no reset; its peer sees the end.
+    pub(crate) fn abort(self) {
+        match self {
+            WriteHalf::Tcp(half) => {
+                if let Err(error) = half.as_ref().set_zero_linger() {
+                    tracing::debug!(%error, "cannot make the connection end with a reset");
+                }
+                half.forget();
+            }
+            WriteHalf::Unix(half) => drop(half),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use http::{Extensions, Response};
 use crate::body::Body;
 use crate::stream::Stream;
 
-type Continuation = Box<dyn FnOnce(Stream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+pub(crate) type Continuation = Box<dyn FnOnce(Stream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 #[derive(Clone)]
 struct Accepted(Arc<Mutex<Option<Continuation>>>);

@@ -5,6 +5,27 @@
 
 pub mod client;
 
+mod chunked;
+mod encode;
+mod head;
+mod incoming;
+mod io;
+mod request;
+mod response;
+mod sending;
+pub(crate) mod server;
+mod table;
+
+/// Path and query by RFC 3986, without a fragment; otherwise what is wrong.
+pub(crate) fn check_target(text: &[u8]) -> Result<(), &'static str> {
+    request::check_path_and_query(text).map_err(head::Fault::reason)
+}
+
+pub(crate) use client::ResponseBody;
+pub(crate) use incoming::RequestBody;
+pub(crate) use io::Deadline;
+pub(crate) use request::split_authority;
+
 use std::time::Duration;
 
 use tutti_core::limits;

@@ -3,35 +3,171 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use http::{Request, Response};
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, Uri};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use tutti_core::{Origin, limits};
 
 use super::Settings;
+use super::io::{HyperStream, Tasks, TokioTimer};
+use super::server::strip_connection_fields;
 use crate::body::Body;
 use crate::error::{SendCause, SendError, Stage};
 use crate::stream::Stream;
 
 /// Sends requests on a connection. Cheap to clone; the connection ends when the last clone and the last response are gone.
-#[derive(Clone)]
-pub struct Connection {}
+#[derive(Clone, Debug)]
+pub struct Connection {
+    requests: SendRequest<Body>,
+}
 
 /// What moves the connection's bytes: spawn it on a task that you own, and it ends with the connection.
+/// The requests' bodies run as tasks that it owns.
 pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Begins HTTP/2 on a fresh stream.
 pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connection, Driver), SendError> {
-    let _ = (stream, settings);
-    Err(SendError { stage: Stage::NothingSent, cause: SendCause::Closed, request: None })
+    let tasks = Tasks::default();
+    let (requests, connection) = Builder::new(tasks.clone())
+        .timer(TokioTimer)
+        .max_header_list_size(settings.header_list_bytes)
+        .initial_stream_window_size(settings.stream_window)
+        .initial_connection_window_size(settings.connection_window)
+        .max_pending_accept_reset_streams(limits::HTTP2_PENDING_RESETS)
+        .max_local_error_reset_streams(limits::HTTP2_ERROR_RESETS)
+        .keep_alive_interval(settings.ping_interval)
+        .keep_alive_timeout(settings.ping_timeout)
+        .keep_alive_while_idle(true)
+        .handshake(HyperStream(stream))
+        .await
+        .map_err(|error| failed(Stage::NothingSent, SendCause::Http2(error)))?;
+    let driver = async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an HTTP/2 connection ended");
+        }
+        drop(tasks);
+    };
+    Ok((Connection { requests }, Box::pin(driver)))
 }
 
 impl Connection {
     /// Whether new requests can be sent: the peer has neither closed nor sent GOAWAY.
     pub fn is_usable(&self) -> bool {
-        false
+        !self.requests.is_closed()
     }
 
     /// Sends a request and waits for the head of its response. Waits for a free stream when the peer's limit is reached.
+    /// CONNECT is not supported.
     pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>, SendError> {
-        let request = Some(Box::new(request));
-        Err(SendError { stage: Stage::NothingSent, cause: SendCause::Closed, request })
+        let again = Again::of(&request);
+        let request = match in_their_form(request) {
+            Ok(request) => request,
+            Err((request, reason)) => {
+                let request = Some(Box::new(request));
+                return Err(SendError {
+                    stage: Stage::NothingSent,
+                    cause: SendCause::Request(reason),
+                    request,
+                });
+            }
+        };
+        match self.requests.try_send_request(request).await {
+            Ok(response) => {
+                let (parts, body) = response.into_parts();
+                Ok(Response::from_parts(parts, Body::from_http2(body, Origin::Upstream)))
+            }
+            Err(mut refused) => {
+                let returned = refused.take_message().map(in_our_form);
+                let error = refused.into_error();
+                let unprocessed = returned.is_some() || was_not_processed(&error);
+                let stage = if unprocessed { Stage::NothingSent } else { Stage::Sent };
+                let request = returned.or_else(|| again.and_then(Again::request)).map(Box::new);
+                Err(SendError { stage, cause: SendCause::Http2(error), request })
+            }
+        }
     }
+}
+
+/// RFC 9113 section 8.7: REFUSED_STREAM, or a stream above the last one that a GOAWAY names (which the h2 crate
+/// reports as a GOAWAY with NO_ERROR).
+fn was_not_processed(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(error) = inner.downcast_ref::<h2::Error>() {
+            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let beyond =
+                error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+            return refused || beyond;
+        }
+        source = inner.source();
+    }
+    false
+}
+
+/// Enough of a request to make it again, if its body is in memory.
+struct Again {
+    head: Request<()>,
+    body: bytes::Bytes,
+}
+
+impl Again {
+    fn of(request: &Request<Body>) -> Option<Again> {
+        let body = request.body().in_memory()?;
+        let mut head = Request::new(());
+        *head.method_mut() = request.method().clone();
+        *head.uri_mut() = request.uri().clone();
+        *head.version_mut() = request.version();
+        *head.headers_mut() = request.headers().clone();
+        *head.extensions_mut() = request.extensions().clone();
+        Some(Again { head, body })
+    }
+
+    fn request(self) -> Option<Request<Body>> {
+        let body = self.body;
+        Some(self.head.map(|()| Body::full(body)))
+    }
+}
+
+/// `Host` becomes `:authority`; connection fields go.
+fn in_their_form(mut request: Request<Body>) -> Result<Request<Body>, (Request<Body>, &'static str)> {
+    if *request.method() == Method::CONNECT {
+        return Err((request, "CONNECT is not supported over HTTP/2"));
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let authority = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
+        _ => None,
+    };
+    let Some(authority) = authority else { return Err((request, "it needs exactly one Host")) };
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority);
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    let Ok(uri) = Uri::from_parts(parts) else { return Err((request, "its target is malformed")) };
+    *request.uri_mut() = uri;
+    *request.version_mut() = http::Version::HTTP_2;
+    request.headers_mut().remove(header::HOST);
+    strip_connection_fields(request.headers_mut());
+    let trailers_only = |value: &HeaderValue| value == "trailers";
+    if !request.headers().get_all(header::TE).iter().all(trailers_only) {
+        request.headers_mut().remove(header::TE);
+    }
+    Ok(request)
+}
+
+/// The reverse of [`in_their_form`], for a request that comes back.
+fn in_our_form(mut request: Request<Body>) -> Request<Body> {
+    let uri = std::mem::take(request.uri_mut()).into_parts();
+    if let Some(host) = uri.authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    if let Some(target) = uri.path_and_query {
+        *request.uri_mut() = Uri::from(target);
+    }
+    request
+}
+
+fn failed(stage: Stage, cause: SendCause) -> SendError {
+    SendError { stage, cause, request: None }
 }

@@ -1,6 +1,8 @@
 //! HTTP/2 (RFC 9113) with prior knowledge, through hyper.
 
 pub mod client;
+mod io;
+pub(crate) mod server;
 
 use std::time::Duration;
 
