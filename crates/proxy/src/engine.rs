@@ -154,19 +154,25 @@ fn spawn_worker(
     recorder: Arc<Recorder>,
     inbox: mpsc::Receiver<Command>,
 ) -> std::io::Result<JoinHandle<()>> {
-    let runtime =
-        |()| tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-    // Made and dropped here to hear of an error before the thread begins; it cannot move to another thread.
-    runtime(()).map(drop)?;
     let snapshots = shared.snapshots.subscribe();
-    std::thread::Builder::new().name(format!("tutti-worker-{index}")).spawn(move || {
+    let (ready, begun) = std::sync::mpsc::sync_channel(1);
+    // A local runtime cannot move to another thread, so it is made there, and its maker waits to hear how that went.
+    let thread = std::thread::Builder::new().name(format!("tutti-worker-{index}")).spawn(move || {
         // However it ends, nobody waits for it in vain.
         let _gone = Gone { index, shared: Arc::clone(&shared) };
-        match runtime(()) {
-            Ok(runtime) => runtime.block_on(worker::run(index, shared, recorder, inbox, snapshots)),
-            Err(error) => tracing::error!(%error, "a worker's runtime could not be made"),
+        let made = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        match made {
+            Ok(runtime) => {
+                let _ = ready.send(Ok(()));
+                runtime.block_on(worker::run(index, shared, recorder, inbox, snapshots));
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
         }
-    })
+    })?;
+    begun.recv().unwrap_or_else(|_| Err(std::io::Error::other("the thread ended at once")))?;
+    Ok(thread)
 }
 
 struct Gone {

@@ -139,7 +139,9 @@ impl Compiler<'_> {
         let failed = |source| ApplyError::Route { listener: listener.name.clone(), source };
         let serve = match &listener.serve {
             routing::Serve::Tcp(backend) => Serve::Tcp(self.target(&listener.name, backend).map_err(failed)?),
-            routing::Serve::Http(routes) => Serve::Http(Box::new(self.routes(&listener.name, routes).map_err(failed)?)),
+            routing::Serve::Http(routes) => {
+                Serve::Http(Box::new(self.routes(&listener.name, routes).map_err(failed)?))
+            }
         };
         Ok(self.plan(&listener.name, key, (listener.bind, address), Side::Edge, serve))
     }

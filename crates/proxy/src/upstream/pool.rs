@@ -80,7 +80,7 @@ impl Pool {
     /// An idle HTTP/1.1 connection that is still good.
     pub fn take(&self) -> Option<Connection> {
         let mut idle = self.lock();
-        while let Some(mut top) = idle.pop() {
+        while let Some(top) = idle.pop() {
             self.metrics.pool_idle.add(-1);
             if top.since.elapsed() >= limits::POOL_IDLE_TIMEOUT {
                 // What lies below is older still.

@@ -99,7 +99,13 @@ pub fn instance(service: &str, ordinal: u32, addr: SocketAddr, health: Health) -
     speaking(AppProtocol::Http, service, ordinal, addr, health)
 }
 
-pub fn speaking(protocol: AppProtocol, service: &str, ordinal: u32, addr: SocketAddr, health: Health) -> Instance {
+pub fn speaking(
+    protocol: AppProtocol,
+    service: &str,
+    ordinal: u32,
+    addr: SocketAddr,
+    health: Health,
+) -> Instance {
     let spec = Spec {
         id: id(service, ordinal),
         service: name(service),
@@ -110,7 +116,12 @@ pub fn speaking(protocol: AppProtocol, service: &str, ordinal: u32, addr: Socket
         tags: vec![],
         meta: BTreeMap::new(),
     };
-    Instance { spec: Arc::new(spec), health, reason: "the test says so".into(), since: SystemTime::UNIX_EPOCH }
+    Instance {
+        spec: Arc::new(spec),
+        health,
+        reason: "the test says so".into(),
+        since: SystemTime::UNIX_EPOCH,
+    }
 }
 
 pub fn passing(service: &str, ordinal: u32, addr: SocketAddr) -> Instance {
@@ -161,7 +172,8 @@ impl Tutti {
 
     pub async fn serving(options: Options, serve: Serve, instances: Vec<Instance>) -> Self {
         let catalog = Catalog::new(instances);
-        let started = Proxy::start(options, routing(serve), Arc::clone(&catalog) as Arc<dyn catalog::Catalog>).await;
+        let started =
+            Proxy::start(options, routing(serve), Arc::clone(&catalog) as Arc<dyn catalog::Catalog>).await;
         let (proxy, handle) = started.unwrap();
         let edge = handle.describe().listeners[0].address;
         Self { proxy, handle, catalog, edge }
@@ -190,7 +202,11 @@ where
     F: Fn(Request<Body>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Response<Body>> + Send + 'static,
 {
-    fn handle(&self, request: Request<Body>, _: &ConnectionInfo) -> impl Future<Output = Response<Body>> + Send {
+    fn handle(
+        &self,
+        request: Request<Body>,
+        _: &ConnectionInfo,
+    ) -> impl Future<Output = Response<Body>> + Send {
         (self.0)(request)
     }
 }

@@ -8,7 +8,11 @@ use crate::harness::*;
 
 fn prefix(path: &str, service: &str) -> Route {
     let path = Some(PathMatch::Prefix(path.into()));
-    Route { matches: vec![Match { path, ..Match::default() }], name: format!("{service}{}", path_name(service)), ..to(service) }
+    Route {
+        matches: vec![Match { path, ..Match::default() }],
+        name: format!("{service}{}", path_name(service)),
+        ..to(service)
+    }
 }
 
 fn path_name(service: &str) -> String {
@@ -47,7 +51,8 @@ async fn paths_are_read_once_and_sent_as_they_were_matched() {
         }
     }
     for bad in ["/..", "/a\\b", "/a%00", "/a%zz", "/..;/x"] {
-        let answer = raw(tutti.edge, format!("GET {bad} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).await;
+        let answer =
+            raw(tutti.edge, format!("GET {bad} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{bad}: {answer}");
     }
 }
@@ -81,8 +86,10 @@ async fn filters_edit_rewrite_and_redirect() {
         ..prefix("/old", "echo")
     };
     let empty = Route { backends: vec![], name: "empty".into(), ..prefix("/empty", "echo") };
-    let tutti = Tutti::start(options(), vec![edited, redirect, empty], vec![passing("echo", 1, echo.addr)]).await;
-    let request = Request::get("/api/v1?q=1").header("host", "h").header("x-gone", "1").body(Body::empty()).unwrap();
+    let tutti =
+        Tutti::start(options(), vec![edited, redirect, empty], vec![passing("echo", 1, echo.addr)]).await;
+    let request =
+        Request::get("/api/v1?q=1").header("host", "h").header("x-gone", "1").body(Body::empty()).unwrap();
     let answer = send(tutti.edge, request).await;
     assert!(text(&answer).starts_with("GET /v1?q=1\n"), "{}", text(&answer));
     assert!(text(&answer).contains("\nhost: inner\n") && text(&answer).contains("\nx-set: 1\n"));
@@ -100,12 +107,31 @@ async fn what_does_not_compile_or_bind_changes_nothing() {
     let a = named("a").await;
     let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, a.addr)]).await;
     let listener = |name: &str, bind, serve| routing::Listener { name: name.into(), bind, serve };
-    let bad = Route { matches: vec![Match { path: Some(PathMatch::Regex("(".into())), ..Match::default() }], ..to("a") };
+    let bad = Route {
+        matches: vec![Match { path: Some(PathMatch::Regex("(".into())), ..Match::default() }],
+        ..to("a")
+    };
     let taken = nobody_but_us().await;
     for (routing, wanted) in [
         (routing(Serve::Http(vec![bad])), "Route"),
-        (Routing { listeners: vec![listener("a", loopback(), Serve::Http(vec![])), listener("a", loopback(), Serve::Http(vec![]))] }, "Duplicate"),
-        (Routing { listeners: vec![listener("edge", loopback(), Serve::Http(vec![])), listener("b", taken.addr, Serve::Http(vec![]))] }, "Bind"),
+        (
+            Routing {
+                listeners: vec![
+                    listener("a", loopback(), Serve::Http(vec![])),
+                    listener("a", loopback(), Serve::Http(vec![])),
+                ],
+            },
+            "Duplicate",
+        ),
+        (
+            Routing {
+                listeners: vec![
+                    listener("edge", loopback(), Serve::Http(vec![])),
+                    listener("b", taken.addr, Serve::Http(vec![])),
+                ],
+            },
+            "Bind",
+        ),
     ] {
         let before = tutti.handle.describe().generation;
         let error = tutti.handle.apply(routing).await.unwrap_err();
@@ -124,7 +150,8 @@ async fn nobody_but_us() -> Upstream {
 async fn listeners_that_stay_keep_their_connections() {
     use tokio::io::AsyncWriteExt as _;
     let (a, b) = (named("a").await, named("b").await);
-    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, a.addr), passing("b", 1, b.addr)]).await;
+    let tutti =
+        Tutti::start(options(), vec![to("a")], vec![passing("a", 1, a.addr), passing("b", 1, b.addr)]).await;
     let mut stream = dial(tutti.edge).await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     assert!(read_until(&mut stream, "\r\n\r\na").await.starts_with("HTTP/1.1 200"));
@@ -148,7 +175,8 @@ async fn weights_share_the_requests() {
     let mut never = backend("never");
     never.weight = 0;
     route.backends.push(never);
-    let tutti = Tutti::start(options(), vec![route], vec![passing("a", 1, a.addr), passing("b", 1, b.addr)]).await;
+    let tutti =
+        Tutti::start(options(), vec![route], vec![passing("a", 1, a.addr), passing("b", 1, b.addr)]).await;
     let mut of_a = 0;
     for _ in 0..400 {
         of_a += usize::from(text(&get(tutti.edge, "/").await) == "a");
