@@ -74,6 +74,19 @@ codes! {
     DATA_DIR_IO = 306, "The data directory cannot be read or written";
     // 04xx: registry
     // 05xx: proxy and net
+    NO_ROUTE = 501, "No route matches the request";
+    NO_INSTANCE = 502, "No instance of the service is ready";
+    UPSTREAM_REFUSED = 503, "No connection to the service could be made";
+    UPSTREAM_BROKE = 504, "The connection to the service broke before it answered";
+    UPSTREAM_TIMEOUT = 505, "The service did not answer in time";
+    UPSTREAM_MALFORMED = 506, "The service's answer is malformed";
+    BAD_REQUEST = 507, "The request is malformed or ambiguous";
+    OVERLOADED = 508, "A limit of the proxy was reached";
+    NO_BACKEND = 509, "The route has no backend";
+    LISTEN = 510, "A listener's address cannot be bound";
+    BAD_ROUTING = 511, "The routes do not compile";
+    NOT_SERVED = 512, "The method is not served";
+    CLIENT_GONE = 513, "The client went away or sent no body in time";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     ALREADY_RUNNING = 602, "It runs already";

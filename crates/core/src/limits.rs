@@ -110,3 +110,48 @@ pub const STATE_LEASE_MIN: Duration = Duration::from_secs(1);
 
 /// Longest time of a lease.
 pub const STATE_LEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest host name that is routed (RFC 1035 section 2.3.4 allows 255 octets on the wire).
+pub const HOST_BYTES: usize = 255;
+
+/// Largest compiled regular expression of a route.
+pub const ROUTE_REGEX_BYTES: usize = 1 << 20;
+
+/// Most listeners and doors of one process; each costs a socket for each worker.
+pub const LISTENERS: usize = 4_096;
+
+/// Most requests that one worker has under way; what comes after is refused with 503.
+pub const WORKER_REQUESTS: u64 = 65_536;
+
+/// Most idle connections that one worker keeps to one endpoint.
+pub const POOL_IDLE: usize = 256;
+
+/// How long an idle connection to an endpoint is kept: shorter than the 5 s after which Node.js closes its end.
+pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Most HTTP/2 connections that one worker opens to one endpoint when the streams of the others are used up.
+pub const POOL_H2: usize = 8;
+
+/// Most tries of one request, the first included.
+pub const TRIES: u32 = 3;
+
+/// Most requests of one worker that wait for an instance to become ready.
+pub const READY_WAITERS: usize = 1_024;
+
+/// Most services and ports that routes and doors of one process have ever named; their places are not used again.
+pub const CLUSTERS: usize = 65_536;
+
+/// Requests on one HTTP/2 connection to an endpoint before another connection is opened: what most servers allow.
+pub const POOL_H2_STREAMS: usize = 100;
+
+/// Size at which a worker hands its access log lines to the writer.
+pub const ACCESS_LOG_BUFFER: usize = 32 << 10;
+
+/// Most such buffers that wait for the disk; what comes after is dropped and counted.
+pub const ACCESS_LOG_BUFFERS: usize = 64;
+
+/// Longest path or other text of a caller's in one access log line; what is longer is cut.
+pub const ACCESS_LOG_FIELD: usize = 2 << 10;
+
+/// Callers whose `X-Forwarded-*` values one worker keeps ready.
+pub const STAMPS: usize = 16;

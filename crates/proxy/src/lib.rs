@@ -1,1 +1,43 @@
-//! To come.
+//! The data plane: listeners → phases → endpoint, for the edge and for the doors between services.
+//!
+//! Floor 2. Offers [`tutti_ports::door::Door`] and [`tutti_ports::traffic::Traffic`] through [`Handle`]; uses
+//! [`tutti_ports::catalog::Catalog`]. All sockets and protocols are `tutti-net`'s.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`phase`] | the life of a request, one file for each phase, in order: read it top to bottom |
+//! | [`model`] | the rules: routing, paths, headers, balancing, retries; no I/O, no async, no clock |
+//! | [`snapshot`] | what the data plane knows, compiled, immutable, shared by all workers |
+//! | [`upstream`] | endpoints with their requests under way, and each worker's connections |
+//! | [`engine`] | starts the threads, makes snapshots of routes and catalog |
+//! | [`worker`] | a thread with its runtime, sockets and connections |
+//! | [`handle`] | new routes, doors, draining, looking |
+//! | [`page`], [`error`] | faults, and how clients see them |
+//! | [`access_log`], [`metrics`], [`config`] | what they say |
+//!
+//! # Invariants
+//! - A configuration that does not compile or bind changes nothing. A snapshot is adopted whole, and never an older one.
+//! - When the catalog is gone, the last view stays in force.
+//! - An instance is counted as busy before its choice is visible, and until the last byte of its last response has been
+//!   handed on; once every worker has adopted a snapshot without it, it is never chosen again.
+//! - Nothing is sent a second time that may have been carried out and is not idempotent.
+//! - No request, body or log line waits in an unbounded queue; bodies are pulled, never pushed.
+//! - Threads are owned by [`Proxy`] and joined.
+
+pub mod access_log;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod handle;
+pub mod metrics;
+pub mod model;
+pub mod page;
+pub mod phase;
+pub mod snapshot;
+pub mod upstream;
+pub mod worker;
+
+pub use config::{AccessLogOptions, Balance, LogFormat, Options};
+pub use engine::Proxy;
+pub use error::{ApplyError, Fault};
+pub use handle::{Description, Handle};

@@ -1,0 +1,351 @@
+//! One line of the access log, as text or JSON, written without an allocation.
+//!
+//! A request's query, header fields and body are never written: they hold what must not be in a log.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tutti_core::limits::ACCESS_LOG_FIELD;
+
+use crate::config::LogFormat;
+
+/// What is recorded of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// When its last byte was sent.
+    pub at: SystemTime,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The route's name.
+    pub route: Option<&'a str>,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The method.
+    pub method: &'a str,
+    /// The path, without its query.
+    pub path: &'a str,
+    /// `http/1.1`, `h2` or `tcp`.
+    pub protocol: &'a str,
+    /// The status that was answered.
+    pub status: u16,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Bytes of the response's body.
+    pub bytes_out: u64,
+    /// From the request's head to the response's last byte.
+    pub duration: Duration,
+    /// The service.
+    pub service: Option<&'a str>,
+    /// The instance that answered or was tried last.
+    pub instance: Option<&'a str>,
+    /// How many instances were tried.
+    pub attempts: u32,
+    /// The request's id.
+    pub request_id: &'a [u8],
+    /// The trace's id.
+    pub trace_id: &'a [u8],
+    /// The fault's code, or `cut` for a response that did not reach its end.
+    pub fault: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// Appends the line, with its line feed.
+    pub fn write(&self, format: LogFormat, stamp: &mut Stamp, out: &mut Vec<u8>) {
+        match format {
+            LogFormat::Json => self.json(stamp, out),
+            LogFormat::Text => self.text(stamp, out),
+        }
+    }
+
+    fn json(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        stamp.write(self.at, out);
+        out.extend_from_slice(b"\",\"listener\":");
+        quoted(self.listener.as_bytes(), out);
+        optional("route", self.route, out);
+        out.extend_from_slice(b",\"client\":\"");
+        self.address(out);
+        out.extend_from_slice(b"\",\"method\":");
+        quoted(self.method.as_bytes(), out);
+        out.extend_from_slice(b",\"path\":");
+        quoted(self.path.as_bytes(), out);
+        out.extend_from_slice(b",\"protocol\":\"");
+        out.extend_from_slice(self.protocol.as_bytes());
+        out.extend_from_slice(b"\",\"status\":");
+        number(u64::from(self.status), out);
+        out.extend_from_slice(b",\"bytes_in\":");
+        number(self.bytes_in, out);
+        out.extend_from_slice(b",\"bytes_out\":");
+        number(self.bytes_out, out);
+        out.extend_from_slice(b",\"duration_ms\":");
+        milliseconds(self.duration, out);
+        optional("service", self.service, out);
+        optional("instance", self.instance, out);
+        out.extend_from_slice(b",\"attempts\":");
+        number(u64::from(self.attempts), out);
+        out.extend_from_slice(b",\"request_id\":");
+        quoted(self.request_id, out);
+        out.extend_from_slice(b",\"trace_id\":");
+        quoted(self.trace_id, out);
+        optional("fault", self.fault, out);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn text(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
+        stamp.write(self.at, out);
+        let word = |text: Option<&str>, out: &mut Vec<u8>| {
+            out.push(b' ');
+            match text {
+                Some(text) => plain(text.as_bytes(), out),
+                None => out.push(b'-'),
+            }
+        };
+        word(Some(self.listener), out);
+        out.push(b' ');
+        self.address(out);
+        word(Some(self.method), out);
+        word(Some(self.path), out);
+        word(Some(self.protocol), out);
+        out.push(b' ');
+        number(u64::from(self.status), out);
+        for (name, value) in [("in", self.bytes_in), ("out", self.bytes_out)] {
+            out.push(b' ');
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'=');
+            number(value, out);
+        }
+        out.extend_from_slice(b" ms=");
+        milliseconds(self.duration, out);
+        out.extend_from_slice(b" route=");
+        plain(self.route.unwrap_or("-").as_bytes(), out);
+        out.extend_from_slice(b" instance=");
+        plain(self.instance.or(self.service).unwrap_or("-").as_bytes(), out);
+        out.extend_from_slice(b" attempts=");
+        number(u64::from(self.attempts), out);
+        out.extend_from_slice(b" id=");
+        plain(self.request_id, out);
+        out.extend_from_slice(b" trace=");
+        plain(self.trace_id, out);
+        if let Some(fault) = self.fault {
+            out.extend_from_slice(b" fault=");
+            out.extend_from_slice(fault.as_bytes());
+        }
+        out.push(b'\n');
+    }
+
+    fn address(&self, out: &mut Vec<u8>) {
+        match self.client {
+            // Written by hand: the formatting machinery costs more than the rest of the line.
+            Some(IpAddr::V4(address)) => {
+                for (at, part) in address.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        out.push(b'.');
+                    }
+                    number(u64::from(part), out);
+                }
+            }
+            Some(address) => {
+                let _ = write!(out, "{address}");
+            }
+            None => out.push(b'-'),
+        }
+    }
+}
+
+fn optional(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        quoted(value.as_bytes(), out);
+    }
+}
+
+fn number(mut value: u64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+        used += 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+}
+
+fn milliseconds(duration: Duration, out: &mut Vec<u8>) {
+    let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    number(us / 1000, out);
+    out.push(b'.');
+    let rest = us % 1000;
+    out.extend_from_slice(&[
+        b'0' + (rest / 100) as u8,
+        b'0' + (rest / 10 % 10) as u8,
+        b'0' + (rest % 10) as u8,
+    ]);
+}
+
+/// A JSON string. What is not UTF-8 or too long is marked, so that the line stays valid whatever a client sends.
+fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let simple = text.len() <= ACCESS_LOG_FIELD
+        && text.iter().all(|byte| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\');
+    if simple {
+        out.extend_from_slice(text);
+    } else {
+        let cut = text.get(..ACCESS_LOG_FIELD).unwrap_or(text);
+        for character in String::from_utf8_lossy(cut).chars() {
+            match character {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                control if control.is_control() => {
+                    let _ = write!(out, "\\u{:04x}", u32::from(control));
+                }
+                other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if cut.len() < text.len() {
+            out.extend_from_slice("…".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+/// A word without blanks or control characters, so that a line cannot be forged.
+fn plain(text: &[u8], out: &mut Vec<u8>) {
+    for byte in text.iter().take(ACCESS_LOG_FIELD) {
+        if byte.is_ascii_graphic() {
+            out.push(*byte);
+        } else {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+}
+
+/// Writes wall-clock times as RFC 3339 with milliseconds, in UTC. Keeps the last second that it wrote.
+#[derive(Debug, Default)]
+pub struct Stamp {
+    second: u64,
+    text: Vec<u8>,
+}
+
+impl Stamp {
+    /// Appends a time.
+    pub fn write(&mut self, at: SystemTime, out: &mut Vec<u8>) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.text.is_empty() || self.second != since.as_secs() {
+            self.second = since.as_secs();
+            self.text.clear();
+            let (year, month, day) = civil(since.as_secs() / 86_400);
+            let of_day = since.as_secs() % 86_400;
+            let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+            let _ = write!(self.text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.");
+        }
+        out.extend_from_slice(&self.text);
+        let ms = since.subsec_millis();
+        out.extend_from_slice(&[
+            b'0' + (ms / 100) as u8,
+            b'0' + (ms / 10 % 10) as u8,
+            b'0' + (ms % 10) as u8,
+            b'Z',
+        ]);
+    }
+}
+
+/// The date of a day since 1970-01-01 in the proleptic Gregorian calendar (Hinnant, "chrono-Compatible Low-Level Date
+/// Algorithms").
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line<'a>(path: &'a str) -> Line<'a> {
+        Line {
+            at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
+            listener: "gateway",
+            route: Some("catalog"),
+            client: Some("192.0.2.10".parse().unwrap()),
+            method: "GET",
+            path,
+            protocol: "http/1.1",
+            status: 200,
+            bytes_in: 0,
+            bytes_out: 1_024,
+            duration: Duration::from_micros(1_507),
+            service: Some("catalog"),
+            instance: Some("catalog-2"),
+            attempts: 1,
+            request_id: b"id-1",
+            trace_id: b"0af7651916cd43dd8448eb211c80319c",
+            fault: None,
+        }
+    }
+
+    fn written(line: &Line<'_>, format: LogFormat) -> String {
+        let mut out = Vec::new();
+        line.write(format, &mut Stamp::default(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn both_forms_say_everything() {
+        assert_eq!(
+            written(&line("/a"), LogFormat::Json),
+            "{\"time\":\"2023-11-14T22:13:20.042Z\",\"listener\":\"gateway\",\"route\":\"catalog\",\
+             \"client\":\"192.0.2.10\",\"method\":\"GET\",\"path\":\"/a\",\"protocol\":\"http/1.1\",\"status\":200,\
+             \"bytes_in\":0,\"bytes_out\":1024,\"duration_ms\":1.507,\"service\":\"catalog\",\
+             \"instance\":\"catalog-2\",\"attempts\":1,\"request_id\":\"id-1\",\
+             \"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"}\n"
+        );
+        assert_eq!(
+            written(&line("/a b\n"), LogFormat::Text),
+            "2023-11-14T22:13:20.042Z gateway 192.0.2.10 GET /a\\x20b\\x0a http/1.1 200 in=0 out=1024 ms=1.507 \
+             route=catalog instance=catalog-2 attempts=1 id=id-1 trace=0af7651916cd43dd8448eb211c80319c\n"
+        );
+    }
+
+    #[test]
+    fn dates_are_right() {
+        for (days, date) in [
+            (0, (1970, 1, 1)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (19_723, (2024, 1, 1)),
+            (47_540, (2100, 2, 28)),
+        ] {
+            assert_eq!(civil(days), date);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_always_one_line_of_json(path in any::<String>(), id in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let line = Line { request_id: &id, ..line(&path) };
+            let text = written(&line, LogFormat::Json);
+            prop_assert_eq!(text.matches('\n').count(), 1);
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(json["path"].as_str().unwrap(), path);
+        }
+
+        #[test]
+        fn numbers_are_written_as_everybody_does(value in any::<u64>()) {
+            let mut out = Vec::new();
+            number(value, &mut out);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What can be set about the data plane.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tutti_core::{ServiceName, limits};
+
+pub use crate::model::balance::Balance;
+pub use crate::model::budget::Allowance;
+pub use crate::model::forwarded::{Range, RangeError};
+
+/// The data plane's settings. The defaults are those of `tutti up`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads that serve traffic, each with its own runtime, listeners and pools. At least 1.
+    pub workers: usize,
+    /// How instances share requests, unless [`Options::balance_of`] says otherwise.
+    pub balance: Balance,
+    /// The same for single services.
+    pub balance_of: BTreeMap<ServiceName, Balance>,
+    /// Longest time for a connection to an instance to be accepted. Instances are near.
+    pub connect_timeout: Duration,
+    /// From a request's head to the response's head, all tries together. Zero: no limit.
+    pub request_timeout: Duration,
+    /// One try, to the response's head. Zero: no limit of its own.
+    pub per_try_timeout: Duration,
+    /// Longest silence in the middle of a body, either way. Zero: no limit.
+    pub idle_timeout: Duration,
+    /// Longest silence of an upgraded connection (WebSocket) or TCP tunnel, both ways. Zero: no limit.
+    pub tunnel_idle_timeout: Duration,
+    /// How long a request waits for an instance that is starting or being replaced. Zero: not at all.
+    pub ready_wait: Duration,
+    /// Tries of one request, the first included; at most [`limits::TRIES`].
+    pub tries: u32,
+    /// How many retries a service gets.
+    pub retries: Allowance,
+    /// For how long an instance that refused a connection is passed over while others are ready.
+    pub cool_off: Duration,
+    /// Connections that one worker holds at once for one listener; what comes after waits in the backlog.
+    pub connections: usize,
+    /// Proxies in front of the edge whose `X-Forwarded-*` are believed. None by default.
+    pub trusted_proxies: Vec<Range>,
+    /// Where requests are recorded; `None` for nowhere.
+    pub access_log: Option<AccessLogOptions>,
+    /// How long [`crate::Proxy::shutdown`] waits for requests under way.
+    pub drain_patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            balance: Balance::default(),
+            balance_of: BTreeMap::new(),
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(60),
+            per_try_timeout: Duration::ZERO,
+            idle_timeout: Duration::from_secs(60),
+            tunnel_idle_timeout: Duration::from_secs(3600),
+            ready_wait: Duration::from_secs(2),
+            tries: limits::TRIES,
+            retries: Allowance::default(),
+            cool_off: Duration::from_secs(1),
+            connections: limits::CONNECTIONS,
+            trusted_proxies: Vec::new(),
+            access_log: None,
+            drain_patience: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Options {
+    /// How a service's instances share its requests.
+    pub fn balance(&self, service: &ServiceName) -> Balance {
+        self.balance_of.get(service).copied().unwrap_or(self.balance)
+    }
+}
+
+/// How requests are recorded.
+#[derive(Clone, Debug)]
+pub struct AccessLogOptions {
+    /// The file; it is appended to, and made with its folder if it does not exist.
+    pub path: PathBuf,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Size at which the file is renamed to `<path>.1` and a new one begun.
+    pub rotate_bytes: u64,
+    /// How many renamed files are kept.
+    pub keep: u32,
+}
+
+impl AccessLogOptions {
+    /// JSON lines at `path`, rotated at 64 MiB, four old files kept.
+    pub fn json(path: PathBuf) -> Self {
+        Self { path, format: LogFormat::Json, rotate_bytes: 64 << 20, keep: 4 }
+    }
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: fixed order, `-` for what is absent.
+    Text,
+    /// One JSON object.
+    Json,
+}

@@ -1,0 +1,412 @@
+//! The engine: starts the workers, and makes snapshots of what the configuration and the catalog say.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tutti_core::{ServiceName, limits};
+use tutti_ports::catalog::{AppProtocol, Catalog, View};
+use tutti_ports::routing::{Backend, Routing, Serve};
+
+use crate::access_log::{self, Opened};
+use crate::config::Options;
+use crate::error::ApplyError;
+use crate::handle::Handle;
+use crate::metrics::Metrics;
+use crate::phase::record::Recorder;
+use crate::snapshot::Snapshot;
+use crate::snapshot::cluster::Clusters;
+use crate::snapshot::plan::{Compiler, ListenerPlan};
+use crate::worker::{self, Command};
+
+/// Commands that wait for one worker.
+const COMMANDS: usize = 64;
+
+/// What all workers and handles share.
+pub struct Shared {
+    /// The settings.
+    pub options: Options,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Who is asked about instances, and told of suspicions.
+    pub catalog: Arc<dyn Catalog>,
+    /// The beginning of the engine's clock.
+    pub origin: Instant,
+    pub(crate) control: tokio::sync::Mutex<Control>,
+    pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
+    links: Vec<mpsc::Sender<Command>>,
+    adopted: Vec<AtomicU64>,
+    adoption: Notify,
+    /// Ends the control thread.
+    closing: Notify,
+}
+
+/// What makes snapshots; one at a time.
+#[derive(Default)]
+pub(crate) struct Control {
+    pub(crate) clusters: Clusters,
+    edge: Vec<(tutti_ports::routing::Listener, Arc<ListenerPlan>)>,
+    doors: BTreeMap<(ServiceName, u16), Arc<ListenerPlan>>,
+    view: Arc<View>,
+    generation: u64,
+    keys: u64,
+    closed: bool,
+}
+
+/// The running data plane. Its threads end, and are joined, with [`Proxy::shutdown`] or when it is dropped.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Starts the workers and serves `routing`. Answers when every listener is bound and served.
+    pub async fn start(
+        options: Options,
+        routing: Routing,
+        catalog: Arc<dyn Catalog>,
+    ) -> Result<(Proxy, Handle), ApplyError> {
+        let metrics = Arc::<Metrics>::default();
+        let start = |what: &str| {
+            let what = what.to_owned();
+            move |source| ApplyError::Start { what, source }
+        };
+        let mut helpers = Vec::new();
+        let log = match options.access_log.clone() {
+            None => None,
+            Some(log) => {
+                let what = format!("the access log {}", log.path.display());
+                let (opened, thread) = access_log::start(log, Arc::clone(&metrics)).map_err(start(&what))?;
+                helpers.push(thread);
+                Some(opened)
+            }
+        };
+        let (links, inboxes): (Vec<_>, Vec<_>) =
+            (0..options.workers.max(1)).map(|_| mpsc::channel(COMMANDS)).unzip();
+        let view = Arc::clone(&catalog.watch().borrow());
+        let shared = Arc::new(Shared {
+            adopted: links.iter().map(|_| AtomicU64::new(0)).collect(),
+            options,
+            metrics: Arc::clone(&metrics),
+            catalog,
+            origin: Instant::now(),
+            control: tokio::sync::Mutex::new(Control { view, ..Control::default() }),
+            snapshots: watch::channel(Arc::new(Snapshot::empty())).0,
+            links,
+            adoption: Notify::new(),
+            closing: Notify::new(),
+        });
+        let mut proxy = Proxy { shared: Arc::clone(&shared), workers: Vec::new(), helpers };
+        proxy.launch(log, inboxes).map_err(start("a thread"))?;
+        let handle = Handle::new(shared);
+        handle.apply(routing).await?;
+        Ok((proxy, handle))
+    }
+
+    /// Stops accepting, finishes what is under way for at most [`Options::drain_patience`], cuts the rest, and ends
+    /// every thread.
+    pub async fn shutdown(mut self) {
+        let patience = self.shared.options.drain_patience;
+        self.shared.close(patience).await;
+        self.shared.all_adopted(u64::MAX).await;
+        self.join();
+    }
+
+    /// Takes the log by value: the log's thread ends only when nobody can write to it any more.
+    fn launch(&mut self, log: Option<Opened>, inboxes: Vec<mpsc::Receiver<Command>>) -> std::io::Result<()> {
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let recorder = Arc::new(Recorder::new(log.clone(), Arc::clone(&self.shared.metrics)));
+            self.workers.push(spawn_worker(index, Arc::clone(&self.shared), recorder, inbox)?);
+        }
+        self.helpers.push(spawn_control(Arc::clone(&self.shared))?);
+        Ok(())
+    }
+
+    fn join(&mut self) {
+        for thread in self.workers.drain(..).chain(self.helpers.drain(..)) {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(thread = name, "a thread of the proxy ended by a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        for link in &self.shared.links {
+            // Full or gone: a worker that is gone needs no word, and a full inbox is read in a moment.
+            let _ = link.try_send(Command::Drain(Duration::ZERO));
+        }
+        self.shared.closing.notify_one();
+        self.join();
+    }
+}
+
+fn spawn_worker(
+    index: usize,
+    shared: Arc<Shared>,
+    recorder: Arc<Recorder>,
+    inbox: mpsc::Receiver<Command>,
+) -> std::io::Result<JoinHandle<()>> {
+    let snapshots = shared.snapshots.subscribe();
+    let (ready, begun) = std::sync::mpsc::sync_channel(1);
+    // A local runtime cannot move to another thread, so it is made there, and its maker waits to hear how that went.
+    let thread = std::thread::Builder::new().name(format!("tutti-worker-{index}")).spawn(move || {
+        // However it ends, nobody waits for it in vain.
+        let _gone = Gone { index, shared: Arc::clone(&shared) };
+        let made = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
+        match made {
+            Ok(runtime) => {
+                let _ = ready.send(Ok(()));
+                runtime.block_on(worker::run(index, shared, recorder, inbox, snapshots));
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    })?;
+    begun.recv().unwrap_or_else(|_| Err(std::io::Error::other("the thread ended at once")))?;
+    Ok(thread)
+}
+
+struct Gone {
+    index: usize,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.shared.adopted(self.index, u64::MAX);
+    }
+}
+
+/// The thread that follows the catalog.
+fn spawn_control(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("tutti-proxy-control".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let mut views = shared.catalog.watch();
+            loop {
+                let view = Arc::clone(&views.borrow_and_update());
+                shared.follow(view).await;
+                tokio::select! {
+                    () = shared.closing.notified() => return,
+                    changed = views.changed() => if changed.is_err() {
+                        // The catalog is gone. What was last known stays in force.
+                        return shared.closing.notified().await;
+                    },
+                }
+            }
+        });
+    })
+}
+
+impl Shared {
+    /// A worker has adopted a snapshot.
+    pub fn adopted(&self, worker: usize, generation: u64) {
+        if let Some(adopted) = self.adopted.get(worker) {
+            adopted.store(generation, Ordering::SeqCst);
+            self.adoption.notify_waiters();
+        }
+    }
+
+    /// Waits until every worker has adopted a snapshot at least as new.
+    pub async fn all_adopted(&self, generation: u64) {
+        loop {
+            let mut adoption = std::pin::pin!(self.adoption.notified());
+            adoption.as_mut().enable();
+            if self.adopted.iter().all(|adopted| adopted.load(Ordering::SeqCst) >= generation) {
+                return;
+            }
+            adoption.await;
+        }
+    }
+
+    /// Takes a newer view into force; an older one is ignored.
+    async fn follow(&self, view: Arc<View>) {
+        let mut control = self.control.lock().await;
+        if view.generation > control.view.generation {
+            control.view = view;
+            self.publish(&mut control);
+        }
+    }
+
+    /// Takes new listeners and routes into force, or none of them.
+    pub(crate) async fn apply(&self, routing: Routing) -> Result<(), ApplyError> {
+        check(&routing)?;
+        let mut control = self.control.lock().await;
+        if control.closed {
+            return Err(ApplyError::Closed);
+        }
+        let mut edge = Vec::new();
+        let mut made = Vec::new();
+        for listener in routing.listeners {
+            match self.listener(&mut control, &listener, &mut made).await {
+                Ok(plan) => edge.push((listener, Arc::new(plan))),
+                Err(error) => {
+                    for key in made {
+                        self.tell(|| Command::Unbind { key }).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        control.edge = edge;
+        let generation = self.publish(&mut control);
+        drop(control);
+        self.all_adopted(generation).await;
+        Ok(())
+    }
+
+    async fn listener(
+        &self,
+        control: &mut Control,
+        listener: &tutti_ports::routing::Listener,
+        made: &mut Vec<u64>,
+    ) -> Result<ListenerPlan, ApplyError> {
+        let same_kind = |old: &Serve| {
+            matches!(
+                (old, &listener.serve),
+                (Serve::Http(_), Serve::Http(_)) | (Serve::Tcp(_), Serve::Tcp(_))
+            )
+        };
+        // With port 0 only the name tells listeners apart.
+        let same = |old: &tutti_ports::routing::Listener| {
+            old.bind == listener.bind && (old.bind.port() != 0 || old.name == listener.name)
+        };
+        let known = control.edge.iter().find(|(old, _)| same(old));
+        let kept = known.filter(|(old, _)| same_kind(&old.serve)).map(|(_, plan)| (plan.key, plan.address));
+        let ours = known.is_some();
+        // Compiled before anything is bound: what does not compile must not even open a socket.
+        let (key, address) = kept.unwrap_or((0, listener.bind));
+        let mut compiler =
+            Compiler { clusters: &mut control.clusters, metrics: &self.metrics, options: &self.options };
+        let plan = compiler.edge(listener, key, address)?;
+        if kept.is_some() {
+            return Ok(plan);
+        }
+        control.keys += 1;
+        let key = control.keys;
+        made.push(key);
+        let bound = self.bind(key, listener.bind, !ours).await;
+        let address = bound.map_err(|source| ApplyError::Bind {
+            listener: listener.name.clone(),
+            address: listener.bind,
+            source,
+        })?;
+        Ok(ListenerPlan { key, address, ..plan })
+    }
+
+    /// Opens a door, or says where it is.
+    pub(crate) async fn open(
+        &self,
+        service: &ServiceName,
+        port: u16,
+        protocol: AppProtocol,
+    ) -> Result<SocketAddr, ApplyError> {
+        let mut control = self.control.lock().await;
+        if control.closed {
+            return Err(ApplyError::Closed);
+        }
+        if let Some(plan) = control.doors.get(&(service.clone(), port)) {
+            return Ok(plan.address);
+        }
+        if control.doors.len() + control.edge.len() >= limits::LISTENERS {
+            return Err(ApplyError::TooMany(limits::LISTENERS));
+        }
+        control.keys += 1;
+        let key = control.keys;
+        let name = format!("door:{service}:{port}");
+        let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bound = self.bind(key, bind, false).await;
+        let address =
+            bound.map_err(|source| ApplyError::Bind { listener: name.clone(), address: bind, source })?;
+        let backend = Backend { service: service.clone(), port, protocol, weight: 1 };
+        let Control { clusters, doors, .. } = &mut *control;
+        let mut compiler = Compiler { clusters, metrics: &self.metrics, options: &self.options };
+        doors.insert((service.clone(), port), Arc::new(compiler.door(&name, &backend, key, address)?));
+        let generation = self.publish(&mut control);
+        drop(control);
+        self.all_adopted(generation).await;
+        Ok(address)
+    }
+
+    /// Stops everything.
+    async fn close(&self, patience: Duration) {
+        self.control.lock().await.closed = true;
+        for link in &self.links {
+            // A worker that is gone has nothing to drain.
+            let _ = link.send(Command::Drain(patience)).await;
+        }
+        self.closing.notify_one();
+    }
+
+    /// Makes one socket for each worker at one address.
+    async fn bind(&self, key: u64, address: SocketAddr, probe: bool) -> std::io::Result<SocketAddr> {
+        let gone = || std::io::Error::other("a worker is gone");
+        let mut address = address;
+        for (index, link) in self.links.iter().enumerate() {
+            if index == 0 && probe && address.port() != 0 {
+                // Sockets that share an address would also share it with another process of the same user.
+                let (done, answer) = oneshot::channel();
+                link.send(Command::Probe { address, done }).await.map_err(|_| gone())?;
+                answer.await.map_err(|_| gone())??;
+            }
+            let (done, answer) = oneshot::channel();
+            link.send(Command::Bind { key, address, done }).await.map_err(|_| gone())?;
+            address = answer.await.map_err(|_| gone())??;
+        }
+        Ok(address)
+    }
+
+    async fn tell(&self, command: impl Fn() -> Command) {
+        for link in &self.links {
+            let _ = link.send(command()).await;
+        }
+    }
+
+    fn publish(&self, control: &mut Control) -> u64 {
+        control.generation += 1;
+        let Control { clusters, view, .. } = control;
+        let clusters = clusters.compile(view, &self.options);
+        let snapshot = Snapshot {
+            generation: control.generation,
+            view: Arc::clone(&control.view),
+            listeners: control
+                .edge
+                .iter()
+                .map(|(_, plan)| plan)
+                .chain(control.doors.values())
+                .cloned()
+                .collect(),
+            clusters,
+        };
+        self.metrics.generation.set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
+        self.snapshots.send_replace(Arc::new(snapshot));
+        control.generation
+    }
+}
+
+/// Refuses listeners that would stand in each other's way.
+fn check(routing: &Routing) -> Result<(), ApplyError> {
+    if routing.listeners.len() > limits::LISTENERS {
+        return Err(ApplyError::TooMany(limits::LISTENERS));
+    }
+    for (at, listener) in routing.listeners.iter().enumerate() {
+        for other in routing.listeners.iter().take(at) {
+            if other.name == listener.name {
+                return Err(ApplyError::Duplicate { what: "name", value: listener.name.clone() });
+            }
+            if other.bind == listener.bind && listener.bind.port() != 0 {
+                return Err(ApplyError::Duplicate { what: "address", value: listener.bind.to_string() });
+            }
+        }
+    }
+    Ok(())
+}

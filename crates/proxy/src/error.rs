@@ -1,0 +1,171 @@
+//! What can go wrong: with the configuration ([`ApplyError`]), and with a request ([`Fault`]).
+
+use std::net::SocketAddr;
+
+use http::StatusCode;
+use tutti_core::{Classify, Code, Kind, Origin, Retry, code};
+
+use crate::model::router::RouteError;
+
+/// Why listeners and routes were not applied. What was in force before still is.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Two listeners of one name or address.
+    #[error("two listeners have the {what} {value}")]
+    Duplicate {
+        /// `name` or `address`.
+        what: &'static str,
+        /// Which.
+        value: String,
+    },
+    /// A route that does not compile.
+    #[error("listener {listener:?}")]
+    Route {
+        /// The listener.
+        listener: String,
+        /// Why.
+        #[source]
+        source: RouteError,
+    },
+    /// An address that cannot be listened at.
+    #[error("listener {listener:?} cannot be bound to {address}")]
+    Bind {
+        /// The listener.
+        listener: String,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Too many.
+    #[error("there are more than {0} listeners")]
+    TooMany(usize),
+    /// A thread, runtime or log file could not be made.
+    #[error("cannot start {what}")]
+    Start {
+        /// What.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The proxy is shutting down.
+    #[error("the proxy is shutting down")]
+    Closed,
+}
+
+impl Classify for ApplyError {
+    fn kind(&self) -> Kind {
+        match self {
+            ApplyError::Duplicate { .. } | ApplyError::Route { .. } => Kind::Invalid,
+            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Kind::Conflict
+            }
+            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Kind::Denied
+            }
+            ApplyError::Bind { .. } | ApplyError::Closed => Kind::Unavailable,
+            ApplyError::TooMany(_) => Kind::Exhausted,
+            ApplyError::Start { .. } => Kind::Internal,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        Retry::Safe
+    }
+
+    fn code(&self) -> Option<Code> {
+        match self {
+            ApplyError::Duplicate { .. } | ApplyError::Route { .. } => Some(code::BAD_ROUTING),
+            ApplyError::Bind { .. } => Some(code::LISTEN),
+            _ => None,
+        }
+    }
+}
+
+/// Why a request got no answer from its service. Becomes the answer that the client sees.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// The stable code.
+    pub code: Code,
+    /// The kind.
+    pub kind: Kind,
+    /// Who is at fault.
+    pub origin: Origin,
+    /// The status the client sees.
+    pub status: StatusCode,
+    /// Whether the request may be sent again without being carried out twice.
+    pub retry: Retry,
+    /// The hop that failed, as `catalog (catalog-2 at 127.0.0.1:4001)`.
+    pub hop: Option<String>,
+    /// What happened, for a person. Holds no secret and nothing of the request's content.
+    pub message: String,
+    /// After how many seconds it may be better.
+    pub retry_after: Option<u32>,
+}
+
+impl Fault {
+    fn new(code: Code, kind: Kind, origin: Origin, status: StatusCode, message: String) -> Self {
+        Self { code, kind, origin, status, retry: Retry::Safe, hop: None, message, retry_after: None }
+    }
+
+    /// The client's request cannot be accepted.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(code::BAD_REQUEST, Kind::Invalid, Origin::Client, StatusCode::BAD_REQUEST, message.into())
+    }
+
+    /// CONNECT.
+    pub fn not_served(message: impl Into<String>) -> Self {
+        Self::new(
+            code::NOT_SERVED,
+            Kind::Invalid,
+            Origin::Client,
+            StatusCode::NOT_IMPLEMENTED,
+            message.into(),
+        )
+    }
+
+    /// No route matches.
+    pub fn no_route(message: String) -> Self {
+        Self::new(code::NO_ROUTE, Kind::NotFound, Origin::Client, StatusCode::NOT_FOUND, message)
+    }
+
+    /// The route leads nowhere.
+    pub fn no_backend(route: &str) -> Self {
+        let message = format!("the route {route:?} has no backend");
+        Self::new(code::NO_BACKEND, Kind::Internal, Origin::Us, StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    /// Nothing is ready to take the request.
+    pub fn no_instance(service: String, message: String) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let fault = Self::new(code::NO_INSTANCE, Kind::Unavailable, Origin::Upstream, status, message);
+        Self { hop: Some(service), retry_after: Some(1), ..fault }
+    }
+
+    /// A named limit.
+    pub fn overloaded(message: String) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let fault = Self::new(code::OVERLOADED, Kind::Exhausted, Origin::Us, status, message);
+        Self { retry_after: Some(1), ..fault }
+    }
+
+    /// The upstream failed; `status` is 502 or 504.
+    pub fn upstream(code: Code, kind: Kind, hop: &str, message: String, retry: Retry) -> Self {
+        let status = match kind {
+            Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let fault = Self::new(code, kind, Origin::Upstream, status, message);
+        Self { hop: Some(hop.to_owned()), retry, ..fault }
+    }
+
+    /// The client's own body failed or stood still.
+    pub fn client_body(message: String) -> Self {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        let fault = Self::new(code::CLIENT_GONE, Kind::Timeout, Origin::Client, status, message);
+        Self { retry: Retry::Unsafe, ..fault }
+    }
+}

@@ -1,0 +1,205 @@
+//! What others do with the running data plane: new routes, doors, waiting for traffic to end, and looking.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tutti_core::{InstanceId, ServiceName, metrics::Page};
+use tutti_ports::catalog::AppProtocol;
+use tutti_ports::door::{Door, DoorError};
+use tutti_ports::routing::Routing;
+use tutti_ports::traffic::Traffic;
+
+use crate::engine::Shared;
+use crate::error::ApplyError;
+use crate::snapshot::Snapshot;
+use crate::snapshot::cluster::Cluster;
+use crate::snapshot::plan::{ListenerPlan, Serve, Side};
+
+/// A handle on the running data plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Takes new listeners and routes into force: all of them, or on an error none. Listeners that stay keep their
+    /// sockets and connections; those that go are drained. Answers when every worker serves what is new.
+    pub async fn apply(&self, routing: Routing) -> Result<(), ApplyError> {
+        self.shared.apply(routing).await
+    }
+
+    /// Writes the data plane's metrics.
+    pub fn metrics(&self, page: &mut Page) {
+        self.shared.metrics.write(page);
+    }
+
+    /// What is in force now.
+    pub fn describe(&self) -> Description {
+        let snapshot = Arc::clone(&self.shared.snapshots.borrow());
+        let now = self.shared.origin.elapsed();
+        Description {
+            generation: snapshot.generation,
+            view: snapshot.view.generation,
+            listeners: snapshot.listeners.iter().map(|plan| listener(plan, &snapshot)).collect(),
+            services: snapshot.clusters.iter().map(|cluster| service(cluster, now)).collect(),
+        }
+    }
+
+    async fn until_drained(&self, id: &InstanceId) {
+        let mut snapshots = self.shared.snapshots.subscribe();
+        // A change that the catalog has acknowledged may not have reached a snapshot yet.
+        let known = self.shared.catalog.watch().borrow().generation;
+        let chosen =
+            |snapshot: &Snapshot| snapshot.view.instance(id).is_some_and(|one| one.health.takes_traffic());
+        let settled =
+            snapshots.wait_for(|snapshot| snapshot.view.generation >= known && !chosen(snapshot)).await;
+        let generation = settled.map_or(u64::MAX, |snapshot| snapshot.generation);
+        self.shared.all_adopted(generation).await;
+        let load = self.shared.control.lock().await.clusters.load(id);
+        if let Some(load) = load {
+            load.until_idle().await;
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Door for Handle {
+    async fn open(
+        &self,
+        service: &ServiceName,
+        port: u16,
+        protocol: AppProtocol,
+    ) -> Result<SocketAddr, DoorError> {
+        let opened = self.shared.open(service, port, protocol).await;
+        opened.map_err(|error| match error {
+            ApplyError::Closed => DoorError::Closed,
+            ApplyError::Bind { source, .. } => DoorError::Listen { service: service.clone(), port, source },
+            other => {
+                DoorError::Listen { service: service.clone(), port, source: std::io::Error::other(other) }
+            }
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Traffic for Handle {
+    async fn drained(&self, id: &InstanceId, patience: Duration) -> u64 {
+        if tokio::time::timeout(patience, self.until_drained(id)).await.is_ok() {
+            return 0;
+        }
+        let load = self.shared.control.lock().await.clusters.load(id);
+        // It may still be chosen, so it is not idle even if nothing is under way at this moment.
+        load.map_or(1, |load| load.get().max(1))
+    }
+}
+
+/// The data plane, for people and the API.
+#[derive(Clone, Debug, Serialize)]
+pub struct Description {
+    /// The snapshot's generation.
+    pub generation: u64,
+    /// The generation of the catalog's view that it was made of.
+    pub view: u64,
+    /// What is listened at.
+    pub listeners: Vec<ListenerDescription>,
+    /// Where requests may go.
+    pub services: Vec<ServiceDescription>,
+}
+
+/// A listener.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListenerDescription {
+    /// Its name.
+    pub name: String,
+    /// Where it really listens.
+    pub address: SocketAddr,
+    /// `edge` or `door`.
+    pub side: &'static str,
+    /// `http` or `tcp`.
+    pub protocol: &'static str,
+    /// Its routes, in the order of declaration.
+    pub routes: Vec<RouteDescription>,
+}
+
+/// A route.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteDescription {
+    /// Its name.
+    pub name: String,
+    /// Its backends, as `service:port`.
+    pub backends: Vec<String>,
+}
+
+/// A service's port.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceDescription {
+    /// The service.
+    pub service: String,
+    /// The port.
+    pub port: u16,
+    /// Who takes traffic.
+    pub endpoints: Vec<EndpointDescription>,
+    /// Why nobody does; empty if somebody does.
+    pub why: String,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointDescription {
+    /// The instance.
+    pub instance: String,
+    /// Where it listens.
+    pub address: String,
+    /// Requests and connections under way on the instance.
+    pub in_flight: u64,
+    /// Whether it refused a connection a moment ago and is passed over.
+    pub cooling: bool,
+}
+
+fn listener(plan: &ListenerPlan, snapshot: &Snapshot) -> ListenerDescription {
+    let name = |slot: usize| {
+        snapshot
+            .clusters
+            .get(slot)
+            .map_or(String::new(), |cluster| format!("{}:{}", cluster.service, cluster.port))
+    };
+    let (protocol, routes) = match &plan.serve {
+        Serve::Http(routes) => {
+            let describe = |route: &Arc<crate::snapshot::plan::RoutePlan>| RouteDescription {
+                name: route.name.clone(),
+                backends: route.backends.iter().map(|backend| name(backend.slot)).collect(),
+            };
+            ("http", routes.routes.iter().map(describe).collect())
+        }
+        Serve::Tcp(target) => {
+            let backends = vec![name(target.slot)];
+            ("tcp", vec![RouteDescription { name: plan.name.to_string(), backends }])
+        }
+    };
+    let side = match plan.side {
+        Side::Edge => "edge",
+        Side::Door => "door",
+    };
+    ListenerDescription { name: plan.name.to_string(), address: plan.address, side, protocol, routes }
+}
+
+fn service(cluster: &Arc<Cluster>, now: Duration) -> ServiceDescription {
+    let endpoints = cluster.ready.iter().map(|endpoint| EndpointDescription {
+        instance: endpoint.instance.to_string(),
+        address: endpoint.addr.to_string(),
+        in_flight: endpoint.load.get(),
+        cooling: endpoint.is_cold(now),
+    });
+    ServiceDescription {
+        service: cluster.service.to_string(),
+        port: cluster.port,
+        endpoints: endpoints.collect(),
+        why: cluster.why.clone(),
+    }
+}

@@ -1,0 +1,125 @@
+//! The data plane's metrics: rate, errors and duration by route and by service, retries, connections, pools.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tutti_core::metrics::{Counter, Family, Gauge, Histogram, Page};
+
+/// All metrics of one engine.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    requests: Family<Counter>,
+    durations: Family<Histogram>,
+    upstream_requests: Family<Counter>,
+    upstream_durations: Family<Histogram>,
+    faults: Family<Counter>,
+    /// Tries after the first.
+    pub retries: Counter,
+    /// Retries that the budget forbade.
+    pub retries_denied: Counter,
+    /// Connections to instances that were made.
+    pub connects: Counter,
+    /// Connections to instances that failed.
+    pub connect_failures: Counter,
+    /// Idle connections to instances.
+    pub pool_idle: Gauge,
+    /// Requests under way.
+    pub in_flight: Gauge,
+    /// Requests refused before they were routed.
+    pub refused: Counter,
+    /// Access log lines that were dropped.
+    pub log_dropped: Counter,
+    /// Tunnels (upgrades and TCP) under way.
+    pub tunnels: Gauge,
+    /// Generation of the snapshot in force.
+    pub generation: Gauge,
+}
+
+/// The counters of one route, looked up once.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    /// By status class, 1xx to 5xx.
+    classes: [Arc<Counter>; 5],
+    duration: Arc<Histogram>,
+}
+
+impl RouteMetrics {
+    /// Counts an answered request.
+    pub fn record(&self, status: u16, duration: Duration) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        if let Some(counter) = self.classes.get(class) {
+            counter.inc();
+        }
+        self.duration.record(duration);
+    }
+}
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Metrics {
+    /// The counters of a route.
+    pub fn route(&self, listener: &str, route: &str) -> RouteMetrics {
+        let with = |class| self.requests.with(&[("listener", listener), ("route", route), ("class", class)]);
+        RouteMetrics {
+            classes: CLASSES.map(with),
+            duration: self.durations.with(&[("listener", listener), ("route", route)]),
+        }
+    }
+
+    /// The counters of a service.
+    pub fn service(&self, service: &str) -> RouteMetrics {
+        let with = |class| self.upstream_requests.with(&[("service", service), ("class", class)]);
+        RouteMetrics {
+            classes: CLASSES.map(with),
+            duration: self.upstream_durations.with(&[("service", service)]),
+        }
+    }
+
+    /// Counts a fault. Not on the way of requests that succeed.
+    pub fn fault(&self, code: tutti_core::Code, origin: tutti_core::Origin) {
+        self.faults.with(&[("code", &code.to_string()), ("origin", origin.as_str())]).inc();
+    }
+
+    /// Writes everything.
+    pub fn write(&self, page: &mut Page) {
+        page.family(
+            "tutti_proxy_requests_total",
+            "Requests answered, by route and status class.",
+            &self.requests,
+        );
+        page.family(
+            "tutti_proxy_request_duration_seconds",
+            "Time from a request's head to its response's last byte.",
+            &self.durations,
+        );
+        page.family(
+            "tutti_proxy_upstream_requests_total",
+            "Requests that a service answered, by status class.",
+            &self.upstream_requests,
+        );
+        page.family(
+            "tutti_proxy_upstream_duration_seconds",
+            "Time a service took for a request, with its retries.",
+            &self.upstream_durations,
+        );
+        page.family("tutti_proxy_faults_total", "Requests that got no answer from a service.", &self.faults);
+        page.one("tutti_proxy_retries_total", "Tries after a request's first.", &self.retries);
+        page.one(
+            "tutti_proxy_retries_denied_total",
+            "Retries that the budget forbade.",
+            &self.retries_denied,
+        );
+        page.one("tutti_proxy_upstream_connects_total", "Connections made to instances.", &self.connects);
+        page.one(
+            "tutti_proxy_upstream_connect_failures_total",
+            "Connections to instances that failed.",
+            &self.connect_failures,
+        );
+        page.one("tutti_proxy_pool_idle_connections", "Idle connections to instances.", &self.pool_idle);
+        page.one("tutti_proxy_requests_in_flight", "Requests under way.", &self.in_flight);
+        page.one("tutti_proxy_requests_refused_total", "Requests that were malformed.", &self.refused);
+        page.one("tutti_proxy_access_log_dropped_total", "Access log lines dropped.", &self.log_dropped);
+        page.one("tutti_proxy_tunnels", "Upgraded connections and TCP tunnels under way.", &self.tunnels);
+        page.one("tutti_proxy_snapshot_generation", "Generation of the snapshot in force.", &self.generation);
+    }
+}

@@ -1,0 +1,234 @@
+//! Which header fields cross the proxy (RFC 9110 section 7.6.1), and edits that routes ask for.
+//!
+//! Removed both ways: `Connection` and what it names, `Keep-Alive`, `Proxy-Connection`, `Transfer-Encoding`
+//! (framing belongs to each hop), `Upgrade` unless the exchange is an upgrade, and `Proxy-Authenticate`,
+//! `Proxy-Authorization` (we are no forward proxy). `TE` is cut down to `trailers`, and only HTTP/2 upstreams get
+//! it. `Trailer` stays, since trailers are passed on. A caller cannot use `Connection` to strip fields that it
+//! has no business with ("hop-by-hop abuse"): names of end-to-end fields in it are ignored. `Upgrade: h2c` is never
+//! passed on; it would hide what follows from us.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use tutti_ports::routing::HeaderEdit;
+
+/// Fields that `Connection` cannot remove.
+const END_TO_END: &[&str] = &[
+    "host",
+    "authorization",
+    "cookie",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "forwarded",
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "x-request-id",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "origin",
+    "referer",
+    "set-cookie",
+    "cache-control",
+    "date",
+    "location",
+];
+
+/// What a request asks its next hop to become.
+pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asked = headers.get(header::UPGRADE)?;
+    let named = tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+    let plain = asked.as_bytes().split(|byte| *byte == b',').all(|part| {
+        let part = part.trim_ascii();
+        !part.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"h2c"))
+    });
+    (named && plain).then(|| asked.clone())
+}
+
+/// Removes the fields that end at this hop. Says whether the sender accepts trailers (`TE: trailers`).
+pub fn strip(headers: &mut HeaderMap) -> bool {
+    if headers.contains_key(header::CONNECTION) {
+        strip_named(headers);
+        headers.remove(header::UPGRADE);
+        headers.remove("keep-alive");
+        headers.remove("http2-settings");
+    } else if headers.contains_key(header::UPGRADE) {
+        headers.remove(header::UPGRADE);
+    }
+    headers.remove(header::TRANSFER_ENCODING);
+    headers.remove("proxy-connection");
+    headers.remove(header::PROXY_AUTHORIZATION);
+    headers.remove(header::PROXY_AUTHENTICATE);
+    if headers.contains_key("keep-alive") {
+        headers.remove("keep-alive");
+    }
+    let trailers = tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    if headers.contains_key(header::TE) {
+        headers.remove(header::TE);
+    }
+    trailers
+}
+
+fn strip_named(headers: &mut HeaderMap) {
+    let simple = headers.get(header::CONNECTION).is_some_and(|value| {
+        value.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+            || value.as_bytes().eq_ignore_ascii_case(b"close")
+    });
+    if !simple || headers.get_all(header::CONNECTION).iter().nth(1).is_some() {
+        let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
+            .filter(|name| !END_TO_END.contains(&name.as_str()))
+            // `TE` is read by whoever called us.
+            .filter(|name| name != header::TE)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    headers.remove(header::CONNECTION);
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).iter().flat_map(|value| {
+        value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+    })
+}
+
+/// An edit whose names and values have been checked.
+#[derive(Clone, Debug, Default)]
+pub struct Edit {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Edit {
+    /// Checks an edit. The text says what is wrong.
+    pub fn compile(edit: &HeaderEdit) -> Result<Self, String> {
+        let name = |text: &str| {
+            let name = HeaderName::from_bytes(text.as_bytes())
+                .map_err(|_| format!("{text:?} is not the name of a header field"))?;
+            let framing =
+                [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE];
+            if framing.contains(&name) {
+                return Err(format!("the field {name} belongs to the connection and cannot be edited"));
+            }
+            Ok(name)
+        };
+        let pair = |(field, value): &(String, String)| {
+            let value =
+                HeaderValue::from_str(value).map_err(|_| format!("{value:?} is not a header value"))?;
+            Ok((name(field)?, value))
+        };
+        Ok(Self {
+            remove: edit.remove.iter().map(|field| name(field)).collect::<Result<_, String>>()?,
+            set: edit.set.iter().map(pair).collect::<Result<_, String>>()?,
+            add: edit.add.iter().map(pair).collect::<Result<_, String>>()?,
+        })
+    }
+
+    /// Removes, sets, adds.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn stripped(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut headers = map(fields);
+        strip(&mut headers);
+        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    #[test]
+    fn fields_of_one_hop_end_here() {
+        for gone in [
+            &[("connection", "close")][..],
+            &[("connection", "keep-alive"), ("keep-alive", "timeout=5")],
+            &[("connection", "X-One, x-two"), ("x-one", "1"), ("x-two", "2")],
+            &[("connection", "keep-alive"), ("connection", "x-one"), ("x-one", "1")],
+            &[("keep-alive", "timeout=5")],
+            &[("te", "gzip")],
+            &[("te", "trailers"), ("connection", "te")],
+            &[("transfer-encoding", "chunked")],
+            &[("upgrade", "websocket")],
+            &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AAM")],
+            &[("proxy-connection", "keep-alive")],
+            &[("proxy-authorization", "Basic x")],
+            &[("proxy-authenticate", "Basic")],
+        ] {
+            assert_eq!(stripped(gone), [], "{gone:?}");
+        }
+        let kept = [("host", "h"), ("cookie", "c"), ("trailer", "x-sum"), ("x-y", "z")];
+        let all: Vec<_> = kept.iter().copied().chain([("connection", "host, cookie")]).collect();
+        assert_eq!(stripped(&all), kept.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn trailers_are_noticed() {
+        assert!(strip(&mut map(&[("te", "gzip;q=0.5, Trailers")])));
+        assert!(strip(&mut map(&[("te", "trailers"), ("connection", "te")])));
+        assert!(!strip(&mut map(&[("te", "gzip")])));
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_fields_and_is_never_h2c() {
+        assert!(upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).is_some());
+        assert!(upgrade(&map(&[("upgrade", "websocket")])).is_none());
+        assert!(upgrade(&map(&[("connection", "upgrade")])).is_none());
+        assert!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "H2C")])).is_none());
+        assert!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")])).is_none());
+    }
+
+    #[test]
+    fn edits_remove_then_set_then_add() {
+        let edit = Edit::compile(&HeaderEdit {
+            set: vec![("x-a".into(), "1".into())],
+            add: vec![("x-a".into(), "2".into()), ("x-b".into(), "3".into())],
+            remove: vec!["x-a".into(), "x-c".into()],
+        })
+        .unwrap();
+        let mut headers = map(&[("x-a", "0"), ("x-c", "9"), ("x-b", "0")]);
+        edit.apply(&mut headers);
+        let all = |name: &str| headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!((all("x-a"), all("x-b"), all("x-c")), (vec!["1", "2"], vec!["0", "3"], vec![]));
+        for (name, value) in [("a b", "1"), ("x", "a\nb"), ("content-length", "3"), ("connection", "x")] {
+            let edit = HeaderEdit { set: vec![(name.into(), value.into())], ..HeaderEdit::default() };
+            assert!(Edit::compile(&edit).is_err(), "{name} {value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_one_hop_survives(value in "[a-zA-Z, -]{0,30}") {
+            let mut headers = map(&[("x-one", "1"), ("close", "1"), ("te", "trailers")]);
+            headers.append("connection", value.parse().unwrap());
+            strip(&mut headers);
+            prop_assert!(!headers.contains_key("connection"));
+            let names_it = value.split(',').any(|token| token.trim().eq_ignore_ascii_case("x-one"));
+            prop_assert_eq!(headers.contains_key("x-one"), !names_it);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The state machines and rules of the data plane: no I/O, no async, no clock; stepped by tests.
+
+pub mod balance;
+pub mod budget;
+pub mod forwarded;
+pub mod headers;
+pub mod path;
+pub mod rewrite;
+pub mod router;
+pub mod trace;

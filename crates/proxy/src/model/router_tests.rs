@@ -1,0 +1,286 @@
+use super::*;
+use proptest::prelude::*;
+use tutti_ports::routing::Timeouts;
+
+fn route(name: &str, hosts: &[&str], matches: Vec<Match>) -> Route {
+    Route {
+        name: name.to_owned(),
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        matches,
+        filters: Vec::new(),
+        backends: Vec::new(),
+        timeouts: Timeouts::default(),
+    }
+}
+
+fn on(path: PathMatch) -> Match {
+    Match { path: Some(path), ..Match::default() }
+}
+
+fn prefix(path: &str) -> Match {
+    on(PathMatch::Prefix(path.to_owned()))
+}
+
+fn exact(path: &str) -> Match {
+    on(PathMatch::Exact(path.to_owned()))
+}
+
+fn regex(pattern: &str) -> Match {
+    on(PathMatch::Regex(pattern.to_owned()))
+}
+
+fn field(name: &str, value: &str) -> FieldMatch {
+    FieldMatch { name: name.to_owned(), value: ValueMatch::Exact(value.to_owned()) }
+}
+
+fn found<'a>(routes: &'a [Route], host: &str, target: &str) -> Option<&'a str> {
+    found_with(routes, host, target, Method::GET, &HeaderMap::new())
+}
+
+fn found_with<'a>(
+    routes: &'a [Route],
+    host: &str,
+    target: &str,
+    method: Method,
+    headers: &HeaderMap,
+) -> Option<&'a str> {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let host = host_key(host).unwrap();
+    let asked = Asked { host: &host, path, query, method: &method, headers };
+    Router::compile(routes).unwrap().find(&asked).map(|found| routes[found.route].name.as_str())
+}
+
+#[test]
+fn the_path_decides_by_kind_and_length() {
+    let routes = [
+        route("root", &[], vec![]),
+        route("a", &[], vec![prefix("/a")]),
+        route("ab", &[], vec![prefix("/a/b/")]),
+        route("exact", &[], vec![exact("/a/b")]),
+        route("digits", &[], vec![regex("/a/[0-9]+")]),
+        route("long-digits", &[], vec![regex("/a/[0-9]+(/x)?")]),
+    ];
+    for (path, name) in [
+        ("/", "root"),
+        ("/ab", "root"),
+        ("/a", "a"),
+        ("/a/", "a"),
+        ("/a/x", "a"),
+        ("/a/b", "exact"),
+        ("/a/b/", "ab"),
+        ("/a/b/c", "ab"),
+        ("/a/bc", "a"),
+        ("/a/12", "long-digits"),
+        ("/a/12/y", "a"),
+    ] {
+        assert_eq!(found(&routes, "h", path), Some(name), "{path}");
+    }
+}
+
+#[test]
+fn the_host_decides_before_the_path_and_hides_nothing() {
+    let routes = [
+        route("any", &[], vec![exact("/x")]),
+        route("wild", &["*.shop.test"], vec![prefix("/")]),
+        route("deep", &["*.eu.shop.test"], vec![prefix("/")]),
+        route("one", &["www.shop.test"], vec![prefix("/only")]),
+    ];
+    for (host, path, name) in [
+        ("www.shop.test", "/only", Some("one")),
+        ("WWW.Shop.Test.:8080", "/only/x", Some("one")),
+        ("www.shop.test", "/x", Some("wild")),
+        ("a.eu.shop.test", "/x", Some("deep")),
+        ("a.b.shop.test", "/", Some("wild")),
+        ("eu.shop.test", "/", Some("wild")),
+        ("shop.test", "/", None),
+        ("shop.test", "/x", Some("any")),
+        ("", "/x", Some("any")),
+        ("[::1]:80", "/x", Some("any")),
+    ] {
+        assert_eq!(found(&routes, host, path), name, "{host} {path}");
+    }
+}
+
+#[test]
+fn method_headers_and_query_break_ties() {
+    let with = |method: Option<&str>, headers: &[(&str, &str)], query: &[(&str, &str)]| Match {
+        path: Some(PathMatch::Prefix("/".into())),
+        method: method.map(str::to_owned),
+        headers: headers.iter().map(|(name, value)| field(name, value)).collect(),
+        query: query.iter().map(|(name, value)| field(name, value)).collect(),
+    };
+    let routes = [
+        route("plain", &[], vec![with(None, &[], &[])]),
+        route("second", &[], vec![with(None, &[], &[])]),
+        route("query", &[], vec![with(None, &[], &[("q", "a b")])]),
+        route("header", &[], vec![with(None, &[("x-a", "1, 2")], &[])]),
+        route("two-headers", &[], vec![with(None, &[("x-a", "1, 2"), ("x-b", "3")], &[])]),
+        route("post", &[], vec![with(Some("POST"), &[], &[])]),
+    ];
+    let mut headers = HeaderMap::new();
+    assert_eq!(found(&routes, "h", "/"), Some("plain"));
+    assert_eq!(found(&routes, "h", "/?x&q=a+b&q=c"), Some("query"));
+    assert_eq!(found(&routes, "h", "/?q=a%20b"), Some("query"));
+    assert_eq!(found(&routes, "h", "/?q=c&q=a+b"), Some("plain"));
+    headers.append("x-a", "1".parse().unwrap());
+    headers.append("x-a", "2".parse().unwrap());
+    assert_eq!(found_with(&routes, "h", "/?q=a+b", Method::GET, &headers), Some("header"));
+    headers.append("x-b", "3".parse().unwrap());
+    assert_eq!(found_with(&routes, "h", "/", Method::GET, &headers), Some("two-headers"));
+    assert_eq!(found_with(&routes, "h", "/", Method::POST, &headers), Some("post"));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_routes_name() {
+    for (bad, text) in [
+        (route("r", &[], vec![regex("(")]), "regular expression \"(\""),
+        (route("r", &[], vec![regex("a)|(b")]), "regular expression"),
+        (route("r", &[], vec![regex("(a{1000}){1000}")]), "regular expression"),
+        (route("r", &[], vec![prefix("a")]), "can never match"),
+        (route("r", &[], vec![exact("/a/../b")]), "write \"/b\""),
+        (route("r", &["a:80"], vec![]), "not a host name"),
+        (route("r", &["a.*.b"], vec![]), "not a host name"),
+        (route("r", &["*"], vec![]), "not a host name"),
+        (route("r", &[], vec![Match { method: Some("A B".into()), ..Match::default() }]), "not a method"),
+    ] {
+        let error = Router::compile(&[bad]).unwrap_err().to_string();
+        assert!(error.contains("route \"r\"") && error.contains(text), "{error}");
+    }
+}
+
+#[test]
+fn hosts_are_read_as_clients_write_them() {
+    for (host, key) in [
+        ("Shop.Test", Some("shop.test")),
+        ("shop.test.:80", Some("shop.test")),
+        ("shop.test:", Some("shop.test")),
+        ("[::1]", Some("[::1]")),
+        ("[::1]:443", Some("[::1]")),
+        ("", Some("")),
+        ("a b", None),
+        ("a/b", None),
+        ("u@h", None),
+        ("[::1", None),
+        ("[x]", None),
+        ("::1", None),
+        ("a:b", None),
+        ("h:99999", None),
+    ] {
+        assert_eq!(host_key(host).as_deref(), key, "{host}");
+    }
+    assert_eq!(split_port("[::1]:80"), ("[::1]", Some(80)));
+    assert_eq!(split_port("[::1]"), ("[::1]", None));
+    assert!(host_key(&"a.".repeat(200)).is_none());
+}
+
+/// The specification of the router, as plainly as it can be said.
+fn naive(routes: &[Route], asked: &Asked<'_>) -> Option<usize> {
+    let everything = vec![Match::default()];
+    let mut best: Option<(Vec<i64>, usize)> = None;
+    let mut order = 0;
+    for (at, route) in routes.iter().enumerate() {
+        let matches = if route.matches.is_empty() { &everything } else { &route.matches };
+        for condition in matches {
+            order += 1;
+            let host = if route.hosts.is_empty() {
+                Some(vec![0, 0])
+            } else {
+                route
+                    .hosts
+                    .iter()
+                    .filter_map(|host| match host.strip_prefix('*') {
+                        Some(suffix) if asked.host.ends_with(suffix) && asked.host.len() > suffix.len() => {
+                            Some(vec![1, suffix.len() as i64])
+                        }
+                        None if host == asked.host => Some(vec![2, 0]),
+                        _ => None,
+                    })
+                    .max()
+            };
+            let path = match condition.path.as_ref() {
+                None => Some(vec![0, 0]),
+                Some(PathMatch::Exact(path)) => (path == asked.path).then(|| vec![2, 0]),
+                Some(PathMatch::Regex(pattern)) => Regex::new(&format!("^(?:{pattern})$"))
+                    .unwrap()
+                    .is_match(asked.path)
+                    .then(|| vec![1, pattern.len() as i64]),
+                Some(PathMatch::Prefix(prefix)) => {
+                    let prefix = prefix.trim_end_matches('/');
+                    let holds = asked.path == prefix || asked.path.starts_with(&format!("{prefix}/"));
+                    holds.then(|| vec![0, prefix.len() as i64])
+                }
+            };
+            let method = condition.method.as_ref().is_none_or(|method| method == asked.method.as_str());
+            let header = condition.headers.iter().all(|field| {
+                let ValueMatch::Exact(value) = &field.value else { unreachable!() };
+                asked.headers.get(&field.name).is_some_and(|given| given == value)
+            });
+            let (Some(host), Some(path), true, true) = (host, path, method, header) else { continue };
+            let mut rank = host;
+            rank.extend(path);
+            rank.extend([
+                i64::from(condition.method.is_some()),
+                condition.headers.len() as i64,
+                condition.query.len() as i64,
+                -order,
+            ]);
+            if best.as_ref().is_none_or(|(other, _)| rank > *other) {
+                best = Some((rank, at));
+            }
+        }
+    }
+    best.map(|(_, at)| at)
+}
+
+fn some_path() -> impl Strategy<Value = String> {
+    proptest::collection::vec(prop_oneof!["a", "b", "ab", ""], 0..4)
+        .prop_map(|parts| format!("/{}", parts.join("/")))
+}
+
+fn some_match() -> impl Strategy<Value = Match> {
+    let path = prop_oneof![
+        some_path().prop_map(PathMatch::Exact),
+        some_path().prop_map(PathMatch::Prefix),
+        prop_oneof![Just("/a.*"), Just("/[ab]+"), Just("/(a|b)/?.*")]
+            .prop_map(|pattern| PathMatch::Regex(pattern.to_owned())),
+    ];
+    (proptest::option::weighted(0.9, path), proptest::option::of(prop_oneof!["GET", "POST"]), any::<bool>())
+        .prop_map(|(path, method, header)| Match {
+            path,
+            method,
+            headers: if header { vec![field("x-a", "1")] } else { vec![] },
+            query: vec![],
+        })
+}
+
+fn some_route() -> impl Strategy<Value = Route> {
+    let host = prop_oneof![Just("a.b.c"), Just("b.c"), Just("*.c"), Just("*.b.c")];
+    (proptest::collection::vec(host, 0..3), proptest::collection::vec(some_match(), 0..3))
+        .prop_map(|(hosts, matches)| route("r", &hosts, matches))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_router_is_its_specification(
+        routes in proptest::collection::vec(some_route(), 0..12),
+        host in prop_oneof![Just("a.b.c"), Just("b.c"), Just("x.c"), Just("c"), Just("x.a.b.c")],
+        path in some_path(),
+        (post, header) in any::<(bool, bool)>(),
+    ) {
+        let mut headers = HeaderMap::new();
+        if header {
+            headers.insert("x-a", "1".parse().unwrap());
+        }
+        let method = if post { Method::POST } else { Method::GET };
+        let asked = Asked { host, path: &path, query: None, method: &method, headers: &headers };
+        let router = Router::compile(&routes).unwrap();
+        prop_assert_eq!(router.find(&asked).map(|found| found.route), naive(&routes, &asked));
+    }
+
+    #[test]
+    fn hosts_never_panic(host in "\\PC{0,30}") {
+        let _ = host_key(&host);
+    }
+}

@@ -1,0 +1,120 @@
+//! Phase 1: connections. A listener of HTTP serves requests; one of TCP carries bytes.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use tokio::time::Instant;
+use tutti_core::{Origin, code};
+use tutti_net::server::{self, Refusal, Settings, StreamHandler};
+use tutti_net::tunnel::{Tunnelled, tunnel};
+use tutti_net::{Body, ConnectionInfo, DrainSignal, Listener, LocalHandler, Stream, serve_local};
+
+use super::choose::{self, Tried};
+use super::record::Entry;
+use super::respond::CountedTunnel;
+use crate::snapshot::plan::{ListenerPlan, Serve, Target};
+use crate::worker::Worker;
+
+type Plan = Rc<RefCell<Arc<ListenerPlan>>>;
+
+/// Serves a listener until it is drained.
+pub async fn run(worker: Rc<Worker>, plan: Plan, listener: Listener, drain: DrainSignal) {
+    let current = Arc::clone(&plan.borrow());
+    let settings = Settings {
+        connections: worker.shared.options.connections,
+        ..Settings::named(Arc::clone(&current.name))
+    };
+    // The server wants an `Arc`, though nothing of this ever leaves the thread.
+    #[allow(clippy::arc_with_non_send_sync)]
+    let handler = Arc::new(Connections { worker, plan });
+    let served = match current.serve {
+        Serve::Http(_) => serve_local(listener, handler, settings, drain).await,
+        Serve::Tcp(_) => server::serve_streams(listener, handler, settings, drain).await,
+    };
+    if served.cut > 0 {
+        tracing::warn!(listener = %current.name, connections = served.cut, "connections were cut at the end of a drain");
+    }
+}
+
+/// What every connection of a listener needs.
+struct Connections {
+    worker: Rc<Worker>,
+    plan: Plan,
+}
+
+impl LocalHandler for Connections {
+    async fn handle(&self, request: Request<Body>, connection: &ConnectionInfo) -> Response<Body> {
+        let plan = Arc::clone(&self.plan.borrow());
+        super::run(&self.worker, &plan, connection, request).await
+    }
+
+    fn refused(&self, refusal: Refusal, connection: &ConnectionInfo) {
+        self.worker.recorder.refused(&self.plan.borrow(), connection, &refusal);
+    }
+}
+
+impl StreamHandler for Connections {
+    async fn handle(&self, stream: Stream, connection: &ConnectionInfo) {
+        let plan = Arc::clone(&self.plan.borrow());
+        let target = match &plan.serve {
+            Serve::Tcp(target) => *target,
+            Serve::Http(_) => return,
+        };
+        carry(&self.worker, &plan, target, stream, connection).await;
+    }
+}
+
+/// Carries a connection's bytes to an instance. Another instance is tried as long as none has accepted.
+async fn carry(
+    worker: &Worker,
+    plan: &Arc<ListenerPlan>,
+    target: Target,
+    client: Stream,
+    connection: &ConnectionInfo,
+) {
+    let mut entry = Entry::tcp(&worker.recorder, plan, connection);
+    let turn = worker.begin(target.slot);
+    let Ok(mut chosen) = choose::first(worker, target.slot, turn, None).await else {
+        entry.fault = Some((code::NO_INSTANCE, Origin::Upstream));
+        entry.status = 503;
+        return;
+    };
+    let held_until = Instant::now() + worker.shared.options.ready_wait;
+    let mut tried = Tried::default();
+    let upstream = loop {
+        let endpoint = Arc::clone(chosen.endpoint());
+        entry.chosen = Some(chosen);
+        entry.attempts += 1;
+        let options = &worker.shared.options;
+        let error = match worker.pool(&endpoint).connect(options.connect_timeout).await {
+            Ok(upstream) => break upstream,
+            Err(error) => error,
+        };
+        if endpoint.cool(worker.now(), options.cool_off) {
+            worker.shared.catalog.suspect(&endpoint.instance, &tutti_core::error::chain(&error));
+        }
+        tried.add(endpoint.uid);
+        let other = if entry.attempts < options.tries {
+            choose::now(worker, target.slot, turn, &tried)
+        } else {
+            None
+        };
+        let next = match other {
+            Some(other) => Some(other),
+            None => choose::again(worker, target.slot, turn, held_until).await,
+        };
+        let Some(next) = next else {
+            entry.fault = Some((code::UPSTREAM_REFUSED, Origin::Upstream));
+            entry.status = 502;
+            return;
+        };
+        chosen = next;
+    };
+    entry.status = 200;
+    let _counted = CountedTunnel::begin(Arc::clone(&worker.shared.metrics));
+    let Tunnelled { a_to_b, b_to_a, .. } =
+        tunnel(client, upstream, worker.shared.options.tunnel_idle_timeout).await;
+    entry.tunnelled = (a_to_b, b_to_a);
+}

@@ -1,0 +1,51 @@
+//! Phase 2: one reading of what the request asks for.
+//!
+//! The codec has refused what is malformed or framed in two ways; here path and host get the form in which they are
+//! matched and sent, and the fields that concern only the client's hop end.
+
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, header};
+use tutti_net::Protocol;
+
+use super::{Exchange, Stop};
+use crate::error::Fault;
+use crate::model::{headers, path, router};
+
+/// Runs the phase.
+pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
+    let request = &mut exchange.request;
+    if *request.method() == Method::CONNECT {
+        return Err(Fault::not_served("CONNECT is not served: Tutti is no forward proxy").into());
+    }
+    if request.uri().path() != "*" {
+        let normal =
+            path::normalize(request.uri().path()).map_err(|error| Fault::bad_request(error.to_string()))?;
+        if let std::borrow::Cow::Owned(normal) = normal {
+            let uri = with_path(request.uri(), &normal)?;
+            *request.uri_mut() = uri;
+        }
+    } else if *request.method() != Method::OPTIONS {
+        return Err(Fault::bad_request("only OPTIONS may ask for *").into());
+    }
+    exchange.host = request.headers().get(header::HOST).cloned();
+    if let Some(host) = &exchange.host
+        && host.to_str().ok().and_then(router::host_key).is_none()
+    {
+        return Err(Fault::bad_request("the Host field does not hold a host").into());
+    }
+    if exchange.connection.protocol == Protocol::Http1 {
+        exchange.upgrade = headers::upgrade(request.headers());
+    }
+    exchange.trailers = headers::strip(request.headers_mut());
+    Ok(())
+}
+
+/// The URI with another path and the same query.
+pub fn with_path(uri: &Uri, path: &str) -> Result<Uri, Stop> {
+    let text = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let path: PathAndQuery = text.parse().map_err(|_| Fault::bad_request("the path is not valid"))?;
+    Ok(Uri::from(path))
+}

@@ -1,0 +1,103 @@
+//! Phase 3: who asks, and under which names the request is found again.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderName, HeaderValue};
+use tutti_core::limits;
+
+use super::{Exchange, Stop};
+use crate::model::forwarded::{self, Stamp};
+use crate::model::trace::{self, Context, TRACESTATE_BYTES};
+use crate::snapshot::plan::Side;
+
+/// `X-Request-Id`.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Runs the phase.
+pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
+    let worker = exchange.worker;
+    let peer =
+        exchange.connection.peer.socket_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+    let trusted = &worker.shared.options.trusted_proxies;
+    let believed = match exchange.listener.side {
+        Side::Door => true,
+        Side::Edge => trusted.iter().any(|range| range.contains(peer)),
+    };
+    let headers = exchange.request.headers_mut();
+    let client = if believed && exchange.listener.side == Side::Edge {
+        forwarded::client(peer, headers, trusted)
+    } else {
+        peer
+    };
+    exchange.entry.client = Some(client);
+
+    let key = StampKey { peer, believed, port: exchange.listener.address.port() };
+    worker.stamps.borrow_mut().with(&key, exchange.host.as_ref(), |stamp| {
+        stamp.apply(headers, exchange.host.as_ref());
+    });
+
+    let begun = headers.get(&TRACEPARENT).and_then(|parent| Context::resume(parent.as_bytes(), &worker.rng));
+    if let Some(state) = headers.get(&TRACESTATE)
+        && (begun.is_none() || state.len() > TRACESTATE_BYTES)
+    {
+        headers.remove(&TRACESTATE);
+    }
+    let context = begun.unwrap_or_else(|| Context::begin(&worker.rng));
+    if let Ok(parent) = HeaderValue::from_bytes(&context.traceparent()) {
+        headers.insert(TRACEPARENT, parent);
+    }
+    exchange.entry.trace = Some(context);
+
+    let kept = headers.get(&REQUEST_ID).filter(|id| trace::valid_request_id(id.as_bytes())).cloned();
+    let id = match kept {
+        Some(id) => id,
+        None => {
+            // A new request's id is its trace's: one name less to carry around.
+            let id = HeaderValue::from_bytes(&context.trace_id())
+                .unwrap_or_else(|_| HeaderValue::from_static("none"));
+            headers.insert(REQUEST_ID, id.clone());
+            id
+        }
+    };
+    exchange.entry.request_id = Some(id);
+    Ok(())
+}
+
+/// What decides a [`Stamp`] besides the host.
+#[derive(Clone, PartialEq, Eq)]
+struct StampKey {
+    peer: IpAddr,
+    believed: bool,
+    port: u16,
+}
+
+/// The stamps that were used last: a client's requests come one after the other, and making the values anew for each
+/// would cost more than routing it.
+#[derive(Default)]
+pub struct Stamps {
+    kept: Vec<(StampKey, Option<HeaderValue>, Stamp)>,
+    next: usize,
+}
+
+impl Stamps {
+    fn with(&mut self, key: &StampKey, host: Option<&HeaderValue>, then: impl FnOnce(&Stamp)) {
+        let known = self.kept.iter().find(|(one, of, _)| one == key && of.as_ref() == host);
+        if let Some((_, _, stamp)) = known {
+            return then(stamp);
+        }
+        let mut stamp = Stamp::new(key.believed, key.peer, false, key.port);
+        if let Some(host) = host.and_then(|host| host.to_str().ok()) {
+            stamp = stamp.with_host(host);
+        }
+        then(&stamp);
+        let entry = (key.clone(), host.cloned(), stamp);
+        if self.kept.len() < limits::STAMPS {
+            self.kept.push(entry);
+        } else if let Some(oldest) = self.kept.get_mut(self.next % limits::STAMPS) {
+            *oldest = entry;
+            self.next += 1;
+        }
+    }
+}

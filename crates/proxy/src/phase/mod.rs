@@ -1,0 +1,136 @@
+//! The life of a request, one file for each phase, in the order in which they run.
+//!
+//! | phase | does | stops with |
+//! |---|---|---|
+//! | 1 [`accept`] | takes the connection, tells HTTP from bytes | |
+//! | 2 [`decode`] | brings path and host into one form, ends the hop-by-hop fields | 400, 501 |
+//! | 3 [`identify`] | client address, `X-Forwarded-*`, request id, trace | |
+//! | 4 [`admit`] | sheds what is over the limit | 503 |
+//! | 5 [`route`] | finds the route | 404 |
+//! | 6 [`filter`] | edits, rewrites, redirects | an answer |
+//! | 7 [`choose`] | picks a ready instance, waiting a moment for one that starts | 503 |
+//! | 8 [`send`] | sends, within deadlines, and again where that is safe | 502, 504 |
+//! | 9 [`respond`] | ends the hop-by-hop fields of the response, edits it, tunnels an upgrade | |
+//! | 10 [`record`] | counts and logs, when the last byte is gone | |
+//!
+//! A phase takes the [`Exchange`] and goes on, or stops with [`Stop::Answer`] or [`Stop::Fail`]; a [`Fault`] says
+//! who is at fault and whether a retry is safe.
+
+pub mod accept;
+pub mod admit;
+pub mod choose;
+pub mod decode;
+pub mod filter;
+pub mod identify;
+pub mod record;
+pub mod respond;
+pub mod route;
+pub mod send;
+mod upload;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Request, Response};
+use tutti_net::{Body, ConnectionInfo};
+
+use crate::error::Fault;
+use crate::page::Form;
+use crate::snapshot::plan::{ListenerPlan, RoutePlan, Routes, Serve};
+use crate::worker::Worker;
+use record::Entry;
+use respond::Switched;
+
+/// Why a request goes no further.
+pub enum Stop {
+    /// It has its answer.
+    Answer(Box<Response<Body>>),
+    /// It failed.
+    Fail(Box<Fault>),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Stop::Fail(Box::new(fault))
+    }
+}
+
+/// A request on its way.
+pub struct Exchange<'a> {
+    /// Who serves it.
+    pub worker: &'a Worker,
+    /// Where it came in.
+    pub listener: &'a ListenerPlan,
+    /// What it came on.
+    pub connection: &'a ConnectionInfo,
+    /// When its head was complete.
+    pub started: Instant,
+    /// The request, as it will be sent.
+    pub request: Request<Body>,
+    /// `Host` as the client sent it.
+    pub host: Option<HeaderValue>,
+    /// In which form the client wants to hear of a fault.
+    pub form: Form,
+    /// What the client wants the connection to become.
+    pub upgrade: Option<HeaderValue>,
+    /// Whether the client accepts trailers.
+    pub trailers: bool,
+    /// The length of the path's prefix that the route matched.
+    pub prefix: usize,
+    /// What the connection becomes.
+    pub switched: Option<Switched>,
+    /// What will be recorded.
+    pub entry: Box<Entry>,
+}
+
+/// Leads a request through all phases.
+pub async fn run(
+    worker: &Worker,
+    listener: &Arc<ListenerPlan>,
+    connection: &ConnectionInfo,
+    request: Request<Body>,
+) -> Response<Body> {
+    let started = Instant::now();
+    let form = Form::of(request.headers());
+    let entry = Entry::begin(&worker.recorder, listener, &request, connection, started);
+    let mut exchange = Exchange {
+        worker,
+        listener,
+        connection,
+        started,
+        request,
+        host: None,
+        form,
+        upgrade: None,
+        trailers: false,
+        prefix: 0,
+        switched: None,
+        entry,
+    };
+    let answer = match phases(&mut exchange).await {
+        Ok(response) => response,
+        Err(Stop::Answer(response)) => *response,
+        Err(Stop::Fail(fault)) => respond::fault(&mut exchange, &fault),
+    };
+    record::finish(exchange.entry, exchange.switched, answer)
+}
+
+async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
+    decode::run(exchange)?;
+    identify::run(exchange)?;
+    admit::run(exchange)?;
+    let listener = exchange.listener;
+    let Serve::Http(routes) = &listener.serve else {
+        return Err(Fault::no_route("the listener does not serve HTTP any more".to_owned()).into());
+    };
+    let route = matched(exchange, routes)?;
+    filter::run(exchange, &route)?;
+    let response = send::run(exchange, &route).await?;
+    respond::run(exchange, &route, response)
+}
+
+fn matched(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan>, Stop> {
+    let route = route::run(exchange, routes)?;
+    exchange.entry.route = Some(Arc::clone(&route));
+    Ok(route)
+}

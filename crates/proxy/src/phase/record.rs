@@ -1,0 +1,254 @@
+//! Phase 10: what became of a request, counted and logged when its last byte is gone.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+use http::uri::Uri;
+use http::{HeaderValue, Method, Request, Response};
+use tutti_core::{Code, Origin, code};
+use tutti_net::body::{Seen, Watch};
+use tutti_net::{Body, ConnectionInfo, Protocol, Refusal, upgrade};
+
+use super::respond::Switched;
+use super::upload::Progress;
+use crate::access_log::line::Line;
+use crate::access_log::{Feed, Opened};
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::model::trace::Context;
+use crate::snapshot::plan::{ListenerPlan, RoutePlan};
+use crate::upstream::endpoint::InFlight;
+use crate::upstream::pool::Place;
+
+/// Status of a request whose client went away, in logs only (nginx's invention, known to every reader of logs).
+const CLIENT_GONE: u16 = 499;
+
+/// One worker's book of requests.
+pub struct Recorder {
+    /// The access log.
+    pub feed: Feed,
+    metrics: Arc<Metrics>,
+    under_way: AtomicU64,
+}
+
+impl Recorder {
+    /// An empty book.
+    pub fn new(log: Option<Opened>, metrics: Arc<Metrics>) -> Self {
+        let feed = Feed::new(log, Arc::clone(&metrics));
+        Self { feed, metrics, under_way: AtomicU64::new(0) }
+    }
+
+    /// Requests of this worker that are under way.
+    pub fn under_way(&self) -> u64 {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// A request was refused by the codec.
+    pub fn refused(&self, listener: &ListenerPlan, connection: &ConnectionInfo, refusal: &Refusal) {
+        self.metrics.refused.inc();
+        self.metrics.fault(code::BAD_REQUEST, Origin::Client);
+        self.feed.record(&Line {
+            at: SystemTime::now(),
+            listener: &listener.name,
+            route: None,
+            client: connection.peer.socket_addr().map(|peer| peer.ip()),
+            method: "-",
+            path: refusal.reason,
+            protocol: protocol(connection.protocol),
+            status: refusal.status.as_u16(),
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: std::time::Duration::ZERO,
+            service: None,
+            instance: None,
+            attempts: 0,
+            request_id: b"-",
+            trace_id: b"-",
+            fault: Some("TUT0507"),
+        });
+    }
+}
+
+/// What is known of one request. Dropping it records it: there is no way to forget one.
+pub struct Entry {
+    recorder: Arc<Recorder>,
+    listener: Arc<ListenerPlan>,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    protocol: &'static str,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The route.
+    pub route: Option<Arc<RoutePlan>>,
+    /// The service's counters.
+    pub service: Option<Arc<RouteMetrics>>,
+    /// The instance tried last, counted as busy as long as this lives.
+    pub chosen: Option<InFlight>,
+    /// The place on a shared connection.
+    pub place: Option<Place>,
+    /// How many instances were tried.
+    pub attempts: u32,
+    /// The trace.
+    pub trace: Option<Context>,
+    /// The id.
+    pub request_id: Option<HeaderValue>,
+    /// The request's body on its way.
+    pub upload: Option<Arc<Progress>>,
+    /// Why it failed.
+    pub fault: Option<(Code, Origin)>,
+    /// The status that was answered; until then, the client's leaving is what happened.
+    pub status: u16,
+    /// Bytes of a tunnel, from and to the client.
+    pub tunnelled: (u64, u64),
+    seen: Option<Seen>,
+}
+
+impl Entry {
+    /// Begins with a request.
+    pub fn begin(
+        recorder: &Arc<Recorder>,
+        listener: &Arc<ListenerPlan>,
+        request: &Request<Body>,
+        connection: &ConnectionInfo,
+        started: Instant,
+    ) -> Box<Self> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Self::new(recorder, listener, (method, uri), protocol(connection.protocol), connection, started)
+    }
+
+    /// Begins with a connection whose bytes are passed on.
+    pub fn tcp(
+        recorder: &Arc<Recorder>,
+        listener: &Arc<ListenerPlan>,
+        connection: &ConnectionInfo,
+    ) -> Box<Self> {
+        let nothing = (Method::CONNECT, Uri::from_static("/"));
+        Self::new(recorder, listener, nothing, "tcp", connection, Instant::now())
+    }
+
+    fn new(
+        recorder: &Arc<Recorder>,
+        listener: &Arc<ListenerPlan>,
+        (method, uri): (Method, Uri),
+        protocol: &'static str,
+        connection: &ConnectionInfo,
+        started: Instant,
+    ) -> Box<Self> {
+        recorder.under_way.fetch_add(1, Ordering::Relaxed);
+        recorder.metrics.in_flight.add(1);
+        Box::new(Self {
+            recorder: Arc::clone(recorder),
+            listener: Arc::clone(listener),
+            started,
+            method,
+            uri,
+            protocol,
+            client: connection.peer.socket_addr().map(|peer| peer.ip()),
+            route: None,
+            service: None,
+            chosen: None,
+            place: None,
+            attempts: 0,
+            trace: None,
+            request_id: None,
+            upload: None,
+            fault: None,
+            status: CLIENT_GONE,
+            tunnelled: (0, 0),
+            seen: None,
+        })
+    }
+
+    /// The request's id, as text.
+    pub fn id(&self) -> &str {
+        self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("-")
+    }
+
+    /// The request's method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn log(&self, duration: std::time::Duration) {
+        let code = self.fault.map(|(code, _)| code.to_string());
+        let cut = self.seen.is_some_and(|seen| !seen.complete)
+            || (self.seen.is_none() && self.status == CLIENT_GONE);
+        let trace = self.trace.map(|trace| trace.trace_id());
+        let endpoint = self.chosen.as_ref().map(InFlight::endpoint);
+        let uploaded = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        self.recorder.feed.record(&Line {
+            at: SystemTime::now(),
+            listener: &self.listener.name,
+            route: self.route.as_ref().map(|route| route.name.as_str()),
+            client: self.client,
+            method: if self.protocol == "tcp" { "-" } else { self.method.as_str() },
+            path: self.uri.path(),
+            protocol: self.protocol,
+            status: self.status,
+            bytes_in: uploaded + self.tunnelled.0,
+            bytes_out: self.seen.map_or(0, |seen| seen.bytes) + self.tunnelled.1,
+            duration,
+            service: endpoint.map(|endpoint| endpoint.service.as_str()),
+            instance: endpoint.map(|endpoint| endpoint.instance.as_str()),
+            attempts: self.attempts,
+            request_id: self.id().as_bytes(),
+            trace_id: trace.as_ref().map_or(&b"-"[..], |trace| &trace[..]),
+            fault: code.as_deref().or(cut.then_some("cut")),
+        });
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let metrics = &self.recorder.metrics;
+        self.recorder.under_way.fetch_sub(1, Ordering::Relaxed);
+        metrics.in_flight.add(-1);
+        match &self.route {
+            Some(route) => route.metrics.record(self.status, duration),
+            None => self.listener.unmatched.record(self.status, duration),
+        }
+        if let Some(service) = &self.service
+            && self.fault.is_none()
+        {
+            service.record(self.status, duration);
+        }
+        if let Some((code, origin)) = self.fault {
+            metrics.fault(code, origin);
+        }
+        if self.recorder.feed.is_open() {
+            self.log(duration);
+        }
+    }
+}
+
+impl Watch for Entry {
+    fn ended(mut self: Box<Self>, seen: Seen) {
+        self.seen = Some(seen);
+    }
+}
+
+/// Runs the phase: from now on the response's body, or the tunnel, carries the entry, and its end is the request's end.
+pub fn finish(
+    mut entry: Box<Entry>,
+    switched: Option<Switched>,
+    mut response: Response<Body>,
+) -> Response<Body> {
+    entry.status = response.status().as_u16();
+    match switched {
+        None => response.map(|body| body.watched(entry)),
+        Some(switched) => {
+            upgrade::accept(&mut response, move |client| switched.carry(entry, client));
+            response
+        }
+    }
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http1 => "http/1.1",
+        Protocol::Http2 => "h2",
+    }
+}

@@ -1,0 +1,115 @@
+//! Phase 9: the response on its way back to the client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use tutti_core::{Kind, Retry, code};
+use tutti_net::tunnel::{Tunnelled, tunnel};
+use tutti_net::{Body, Stream, upgrade};
+
+use super::identify::REQUEST_ID;
+use super::record::Entry;
+use super::{Exchange, Stop};
+use crate::error::Fault;
+use crate::metrics::Metrics;
+use crate::model::headers;
+use crate::page;
+use crate::snapshot::plan::RoutePlan;
+
+/// Runs the phase.
+pub fn run(
+    exchange: &mut Exchange<'_>,
+    route: &RoutePlan,
+    mut response: Response<Body>,
+) -> Result<Response<Body>, Stop> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(exchange, route, response);
+    }
+    headers::strip(response.headers_mut());
+    for edit in &route.response {
+        edit.apply(response.headers_mut());
+    }
+    name(exchange, &mut response);
+    Ok(match route.idle {
+        Some(idle) => response.map(|body| body.with_idle_timeout(idle)),
+        None => response,
+    })
+}
+
+/// The client learns the request's id, unless the service has said one.
+fn name(exchange: &Exchange<'_>, response: &mut Response<Body>) {
+    if let Some(id) = &exchange.entry.request_id
+        && !response.headers().contains_key(REQUEST_ID)
+    {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+    }
+}
+
+/// The answer to a request that failed.
+pub fn fault(exchange: &mut Exchange<'_>, fault: &Fault) -> Response<Body> {
+    exchange.entry.fault = Some((fault.code, fault.origin));
+    let rendered = page::render(fault, exchange.form, exchange.entry.method(), exchange.entry.id());
+    let mut response = rendered.map(Body::full);
+    name(exchange, &mut response);
+    response
+}
+
+/// The connection becomes what the client asked for and the instance agreed to.
+fn switch(
+    exchange: &mut Exchange<'_>,
+    route: &RoutePlan,
+    mut response: Response<Body>,
+) -> Result<Response<Body>, Stop> {
+    let becomes: Option<HeaderValue> = response.headers().get(header::UPGRADE).cloned();
+    let upstream = upgrade::take(&mut response);
+    let (Some(_), Some(becomes), Some(upstream)) = (&exchange.upgrade, becomes, upstream) else {
+        let hop = exchange.entry.chosen.as_ref().map_or("", |chosen| &chosen.endpoint().hop);
+        let message = "the service switched protocols without having been asked".to_owned();
+        let kind = Kind::Unavailable;
+        return Err(Fault::upstream(code::UPSTREAM_MALFORMED, kind, hop, message, Retry::Unsafe).into());
+    };
+    headers::strip(response.headers_mut());
+    for edit in &route.response {
+        edit.apply(response.headers_mut());
+    }
+    name(exchange, &mut response);
+    response.headers_mut().insert(header::UPGRADE, becomes);
+    let idle = exchange.worker.shared.options.tunnel_idle_timeout;
+    let metrics = Arc::clone(&exchange.worker.shared.metrics);
+    exchange.switched = Some(Switched { upstream, idle, metrics });
+    Ok(response)
+}
+
+/// A connection that the instance has agreed to upgrade.
+pub struct Switched {
+    upstream: Stream,
+    idle: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Switched {
+    /// Carries the bytes to their end. The instance counts as busy until then.
+    pub async fn carry(self, mut entry: Box<Entry>, client: Stream) {
+        let _counted = CountedTunnel::begin(self.metrics);
+        let Tunnelled { a_to_b, b_to_a, .. } = tunnel(client, self.upstream, self.idle).await;
+        entry.tunnelled = (a_to_b, b_to_a);
+    }
+}
+
+/// A tunnel under way, for the metrics.
+pub struct CountedTunnel(Arc<Metrics>);
+
+impl CountedTunnel {
+    /// Counts.
+    pub fn begin(metrics: Arc<Metrics>) -> Self {
+        metrics.tunnels.add(1);
+        Self(metrics)
+    }
+}
+
+impl Drop for CountedTunnel {
+    fn drop(&mut self) {
+        self.0.tunnels.add(-1);
+    }
+}

@@ -1,0 +1,40 @@
+//! Phase 5: which route the request takes.
+
+use std::sync::Arc;
+
+use super::{Exchange, Stop};
+use crate::error::Fault;
+use crate::model::router::{Asked, host_key};
+use crate::snapshot::plan::{RoutePlan, Routes};
+
+/// Runs the phase.
+pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan>, Stop> {
+    let request = &exchange.request;
+    let host = exchange.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = host_key(host).unwrap_or_default();
+    let path = match request.uri().path() {
+        // OPTIONS * is about the server as a whole.
+        "*" => "/",
+        path => path,
+    };
+    let asked = Asked {
+        host: &host,
+        path,
+        query: request.uri().query(),
+        method: request.method(),
+        headers: request.headers(),
+    };
+    let found = routes.router.find(&asked).and_then(|found| Some((found, routes.routes.get(found.route)?)));
+    let Some((found, route)) = found else {
+        let shown = if host.is_empty() { "no host" } else { &*host };
+        let message = format!(
+            "no route of {} matches {} {} for {shown}",
+            exchange.listener.name,
+            request.method(),
+            path
+        );
+        return Err(Fault::no_route(message).into());
+    };
+    exchange.prefix = found.prefix;
+    Ok(Arc::clone(route))
+}

@@ -1,0 +1,73 @@
+//! A request's body on its way to the upstream: counted, and known to move.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tutti_net::{Body, BodyError};
+
+/// How far a body got. Shared between the body and whoever waits for the answer to it.
+#[derive(Debug)]
+pub struct Progress {
+    origin: Instant,
+    bytes: AtomicU64,
+    moved_us: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes that have passed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// When the last of them passed.
+    pub fn moved(&self) -> Instant {
+        self.origin + Duration::from_micros(self.moved_us.load(Ordering::Relaxed))
+    }
+
+    fn pass(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let us = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.moved_us.store(us, Ordering::Relaxed);
+    }
+}
+
+struct Upload {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+/// Wraps a body that comes from a client.
+pub fn watch(body: Body) -> (Body, Arc<Progress>) {
+    let progress =
+        Arc::new(Progress { origin: Instant::now(), bytes: AtomicU64::new(0), moved_us: AtomicU64::new(0) });
+    (Body::boxed(Upload { body, progress: Arc::clone(&progress) }), progress)
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.progress.pass(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,33 @@
+//! What the data plane knows, as one immutable value: listeners with their compiled routes, and who is ready.
+//!
+//! A snapshot is made by the control side and adopted by each worker; what did not change is shared with the snapshot
+//! before. A worker never sees half of a change, and never goes back to an older generation.
+
+pub mod cluster;
+pub mod plan;
+
+use std::sync::Arc;
+
+use tutti_ports::catalog::View;
+
+use cluster::Cluster;
+use plan::ListenerPlan;
+
+/// One state of the data plane.
+pub struct Snapshot {
+    /// Grows by one with each snapshot of this process.
+    pub generation: u64,
+    /// The catalog's view that it was made of.
+    pub view: Arc<View>,
+    /// Everything that is listened at, edge and doors.
+    pub listeners: Vec<Arc<ListenerPlan>>,
+    /// Services and ports by slot. A slot never changes its meaning, so what was compiled earlier stays right.
+    pub clusters: Vec<Arc<Cluster>>,
+}
+
+impl Snapshot {
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self { generation: 0, view: Arc::default(), listeners: Vec::new(), clusters: Vec::new() }
+    }
+}

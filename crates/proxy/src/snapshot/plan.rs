@@ -1,0 +1,287 @@
+//! Listeners and routes, compiled: everything that can be decided before a request comes has been.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+use tutti_ports::catalog::AppProtocol;
+use tutti_ports::routing::{self, Backend, Filter, PathMatch, PathRewrite, Route};
+
+use super::cluster::{Clusters, Slot};
+use crate::config::{Balance, Options};
+use crate::error::ApplyError;
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::model::balance::Picker;
+use crate::model::headers::Edit;
+use crate::model::router::{RouteError, Router, host_key};
+
+/// A listener.
+pub struct ListenerPlan {
+    /// Which socket it is: as long as the key stays, so do the socket and its connections.
+    pub key: u64,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it was asked to listen; with port 0 for a door.
+    pub bind: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether its clients are strangers.
+    pub side: Side,
+    /// What it serves.
+    pub serve: Serve,
+    /// Counts requests that no route matched.
+    pub unmatched: RouteMetrics,
+}
+
+/// Whom a listener faces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The world.
+    Edge,
+    /// Our own services.
+    Door,
+}
+
+/// What a listener serves.
+pub enum Serve {
+    /// HTTP by routes.
+    Http(Box<Routes>),
+    /// Bytes to one service.
+    Tcp(Target),
+}
+
+/// Compiled routes.
+pub struct Routes {
+    /// Finds the route.
+    pub router: Router,
+    /// The routes by position.
+    pub routes: Vec<Arc<RoutePlan>>,
+    /// Where bytes go that turn out not to be HTTP. Doors only: there the port may speak anything.
+    pub otherwise: Option<Target>,
+}
+
+/// A backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The service and port.
+    pub slot: Slot,
+    /// What the route says is spoken there.
+    pub protocol: AppProtocol,
+}
+
+/// A compiled route.
+pub struct RoutePlan {
+    /// Its name.
+    pub name: String,
+    /// What is done to requests, in order.
+    pub filters: Vec<Step>,
+    /// What is done to responses, in order.
+    pub response: Vec<Edit>,
+    /// Where it goes.
+    pub backends: Vec<Target>,
+    /// Chooses among the backends.
+    pub picker: Picker,
+    /// All tries together; `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// One try; `None`: no limit of its own.
+    pub per_try: Option<Duration>,
+    /// Silence in a body; `None`: no limit.
+    pub idle: Option<Duration>,
+    /// Its counters.
+    pub metrics: RouteMetrics,
+}
+
+/// One thing done to a request.
+pub enum Step {
+    /// Edits its header.
+    Headers(Edit),
+    /// Changes what is asked for.
+    Rewrite {
+        /// The new host.
+        host: Option<HeaderValue>,
+        /// The new path.
+        path: Option<PathRewrite>,
+    },
+    /// Answers.
+    Redirect {
+        /// The scheme.
+        scheme: Option<String>,
+        /// The host.
+        host: Option<String>,
+        /// The port.
+        port: Option<u16>,
+        /// The path.
+        path: Option<PathRewrite>,
+        /// The status.
+        status: StatusCode,
+    },
+}
+
+/// What compiling needs.
+pub struct Compiler<'a> {
+    /// Gives slots to backends.
+    pub clusters: &'a mut Clusters,
+    /// Makes counters.
+    pub metrics: &'a Metrics,
+    /// The defaults.
+    pub options: &'a Options,
+}
+
+impl Compiler<'_> {
+    /// Compiles a listener of the edge.
+    pub fn edge(
+        &mut self,
+        listener: &routing::Listener,
+        key: u64,
+        address: SocketAddr,
+    ) -> Result<ListenerPlan, ApplyError> {
+        let failed = |source| ApplyError::Route { listener: listener.name.clone(), source };
+        let serve = match &listener.serve {
+            routing::Serve::Tcp(backend) => Serve::Tcp(self.target(&listener.name, backend).map_err(failed)?),
+            routing::Serve::Http(routes) => {
+                Serve::Http(Box::new(self.routes(&listener.name, routes).map_err(failed)?))
+            }
+        };
+        Ok(self.plan(&listener.name, key, (listener.bind, address), Side::Edge, serve))
+    }
+
+    /// Compiles a door.
+    pub fn door(
+        &mut self,
+        name: &str,
+        backend: &Backend,
+        key: u64,
+        address: SocketAddr,
+    ) -> Result<ListenerPlan, ApplyError> {
+        let failed = |source| ApplyError::Route { listener: name.to_owned(), source };
+        let target = self.target(name, backend).map_err(failed)?;
+        let serve = if backend.protocol == AppProtocol::Tcp {
+            Serve::Tcp(target)
+        } else {
+            let route = Route {
+                name: "door".to_owned(),
+                hosts: Vec::new(),
+                matches: Vec::new(),
+                filters: Vec::new(),
+                backends: vec![backend.clone()],
+                timeouts: routing::Timeouts::default(),
+            };
+            let routes = self.routes(name, &[route]).map_err(failed)?;
+            Serve::Http(Box::new(Routes { otherwise: Some(target), ..routes }))
+        };
+        let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        Ok(self.plan(name, key, (bind, address), Side::Door, serve))
+    }
+
+    fn plan(
+        &self,
+        name: &str,
+        key: u64,
+        (bind, address): (SocketAddr, SocketAddr),
+        side: Side,
+        serve: Serve,
+    ) -> ListenerPlan {
+        let unmatched = self.metrics.route(name, "");
+        ListenerPlan { key, name: Arc::from(name), bind, address, side, serve, unmatched }
+    }
+
+    fn routes(&mut self, listener: &str, routes: &[Route]) -> Result<Routes, RouteError> {
+        let router = Router::compile(routes)?;
+        let plans = routes.iter().map(|route| self.route(listener, route).map(Arc::new));
+        Ok(Routes { router, routes: plans.collect::<Result<_, _>>()?, otherwise: None })
+    }
+
+    fn target(&mut self, route: &str, backend: &Backend) -> Result<Target, RouteError> {
+        let slot = self.clusters.slot(&backend.service, backend.port, self.metrics);
+        let slot = slot.ok_or_else(|| invalid(route, "too many services and ports are routed to"))?;
+        Ok(Target { slot, protocol: backend.protocol })
+    }
+
+    fn route(&mut self, listener: &str, route: &Route) -> Result<RoutePlan, RouteError> {
+        let mut filters = Vec::new();
+        let mut response = Vec::new();
+        for filter in &route.filters {
+            match filter {
+                Filter::ResponseHeaders(edit) => {
+                    response.push(Edit::compile(edit).map_err(|problem| invalid(&route.name, problem))?);
+                }
+                other => filters.push(step(route, other)?),
+            }
+        }
+        let backends: Vec<Target> = route
+            .backends
+            .iter()
+            .map(|backend| self.target(&route.name, backend))
+            .collect::<Result<_, _>>()?;
+        let weights: Vec<u32> = route.backends.iter().map(|backend| backend.weight).collect();
+        let limit =
+            |own: Option<Duration>, default: Duration| Some(own.unwrap_or(default)).filter(|d| !d.is_zero());
+        Ok(RoutePlan {
+            name: route.name.clone(),
+            filters,
+            response,
+            backends,
+            picker: Picker::new(Balance::LeastLoaded, &weights),
+            timeout: limit(route.timeouts.request, self.options.request_timeout),
+            per_try: limit(route.timeouts.per_try, self.options.per_try_timeout),
+            idle: limit(route.timeouts.idle, self.options.idle_timeout),
+            metrics: self.metrics.route(listener, &route.name),
+        })
+    }
+}
+
+fn invalid(route: &str, problem: impl Into<String>) -> RouteError {
+    RouteError::Invalid { route: route.to_owned(), problem: problem.into() }
+}
+
+fn step(route: &Route, filter: &Filter) -> Result<Step, RouteError> {
+    let bad = |problem: String| invalid(&route.name, problem);
+    Ok(match filter {
+        Filter::RequestHeaders(edit) | Filter::ResponseHeaders(edit) => {
+            Step::Headers(Edit::compile(edit).map_err(bad)?)
+        }
+        Filter::Rewrite { host, path } => {
+            let host = host.as_deref().map(|host| checked_host(route, host)).transpose()?;
+            Step::Rewrite { host, path: checked_path(route, path.as_ref())? }
+        }
+        Filter::Redirect { scheme, host, port, path, status } => {
+            if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+                return Err(bad(format!("a redirect cannot have the status {status}")));
+            }
+            if scheme.as_deref().is_some_and(|scheme| scheme != "http" && scheme != "https") {
+                return Err(bad(format!("a redirect cannot lead to the scheme {scheme:?}")));
+            }
+            if let Some(host) = host {
+                checked_host(route, host)?;
+            }
+            let status = StatusCode::from_u16(*status).map_err(|_| bad(format!("{status} is no status")))?;
+            let path = checked_path(route, path.as_ref())?;
+            Step::Redirect { scheme: scheme.clone(), host: host.clone(), port: *port, path, status }
+        }
+    })
+}
+
+fn checked_host(route: &Route, host: &str) -> Result<HeaderValue, RouteError> {
+    let good = host_key(host).is_some_and(|key| !key.is_empty());
+    let value = HeaderValue::from_str(host).ok().filter(|_| good);
+    value.ok_or_else(|| invalid(&route.name, format!("{host:?} is not a host")))
+}
+
+/// A rewrite must make a path that could be asked for, and replacing a prefix needs one that was matched.
+fn checked_path(route: &Route, rewrite: Option<&PathRewrite>) -> Result<Option<PathRewrite>, RouteError> {
+    let Some(rewrite) = rewrite else { return Ok(None) };
+    let (PathRewrite::Full(text) | PathRewrite::Prefix(text)) = rewrite;
+    let shown = if text.starts_with('/') { text.clone() } else { format!("/{text}") };
+    let fine = shown.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte));
+    if !fine || crate::model::path::normalize(&shown).is_err() {
+        return Err(invalid(&route.name, format!("a path cannot be rewritten to {text:?}")));
+    }
+    let by_prefix = |path: Option<&PathMatch>| matches!(path, None | Some(PathMatch::Prefix(_)));
+    if matches!(rewrite, PathRewrite::Prefix(_))
+        && !route.matches.iter().all(|one| by_prefix(one.path.as_ref()))
+    {
+        return Err(invalid(&route.name, "a prefix can only be replaced where a prefix is matched"));
+    }
+    Ok(Some(rewrite.clone()))
+}

@@ -1,0 +1,173 @@
+//! Where requests go: an instance's port, and how many requests its instance has under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tutti_core::{InstanceId, ServiceName};
+use tutti_net::Addr;
+use tutti_ports::catalog::AppProtocol;
+
+/// The requests and connections of one instance that are under way, over all workers and snapshots.
+#[derive(Debug, Default)]
+pub struct Load {
+    in_flight: AtomicU64,
+    watchers: AtomicUsize,
+    idle: Notify,
+}
+
+impl Load {
+    /// How many are under way.
+    pub fn get(&self) -> u64 {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nothing is under way.
+    pub async fn until_idle(&self) {
+        self.watchers.fetch_add(1, Ordering::SeqCst);
+        let _watching = Watching(self);
+        loop {
+            let mut idle = std::pin::pin!(self.idle.notified());
+            // Registered before looking, so that an end in between is not missed.
+            idle.as_mut().enable();
+            if self.get() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+struct Watching<'a>(&'a Load);
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.watchers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One port of one instance. Shared by all workers and by every snapshot in which it occurs unchanged.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unique in the process.
+    pub uid: u64,
+    /// The service.
+    pub service: ServiceName,
+    /// The instance.
+    pub instance: InstanceId,
+    /// Where it listens.
+    pub addr: Addr,
+    /// What it speaks.
+    pub protocol: AppProtocol,
+    /// As errors name it: `catalog (catalog-2 at 127.0.0.1:4001)`.
+    pub hop: String,
+    /// What is under way.
+    pub load: Arc<Load>,
+    /// Until when it is passed over, in milliseconds of the engine's clock.
+    cold_until: AtomicU64,
+}
+
+impl Endpoint {
+    /// An endpoint that nothing bad is known of.
+    pub fn new(
+        uid: u64,
+        service: ServiceName,
+        instance: InstanceId,
+        addr: Addr,
+        protocol: AppProtocol,
+        load: Arc<Load>,
+    ) -> Self {
+        let hop = format!("{service} ({instance} at {addr})");
+        Self { uid, service, instance, addr, protocol, hop, load, cold_until: AtomicU64::new(0) }
+    }
+
+    /// Whether it refused a connection a moment ago.
+    pub fn is_cold(&self, now: Duration) -> bool {
+        let until = self.cold_until.load(Ordering::Relaxed);
+        until != 0 && until > millis(now)
+    }
+
+    /// It refused a connection. Says whether that is news: then the catalog should hear of it.
+    pub fn cool(&self, now: Duration, cool_off: Duration) -> bool {
+        let was = self.cold_until.swap(millis(now + cool_off), Ordering::Relaxed);
+        was <= millis(now)
+    }
+
+    /// It accepted a connection.
+    pub fn warm(&self) {
+        if self.cold_until.load(Ordering::Relaxed) != 0 {
+            self.cold_until.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A request or connection under way. Counted from before the choice is visible to anybody until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<Endpoint>);
+
+impl InFlight {
+    /// Counts.
+    pub fn begin(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.load.in_flight.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(endpoint))
+    }
+
+    /// Where it is under way.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let load = &self.0.load;
+        if load.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && load.watchers.load(Ordering::SeqCst) > 0 {
+            load.idle.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Arc<Endpoint> {
+        let addr = Addr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+        let service = ServiceName::new("a").unwrap();
+        let id = InstanceId::of(&service, 1);
+        Arc::new(Endpoint::new(1, service, id, addr, AppProtocol::Http, Arc::default()))
+    }
+
+    #[tokio::test]
+    async fn the_last_request_wakes_who_waits() {
+        let endpoint = endpoint();
+        endpoint.load.until_idle().await;
+        let (one, two) = (InFlight::begin(&endpoint), InFlight::begin(&endpoint));
+        let load = Arc::clone(&endpoint.load);
+        let waiter = tokio::spawn(async move { load.until_idle().await });
+        tokio::task::yield_now().await;
+        drop(one);
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        drop(two);
+        waiter.await.unwrap();
+        assert_eq!(endpoint.load.watchers.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_refusal_is_news_once() {
+        let endpoint = endpoint();
+        let at = Duration::from_millis;
+        assert!(endpoint.cool(at(10), at(100)));
+        assert!(!endpoint.cool(at(20), at(100)));
+        assert!(endpoint.is_cold(at(119)) && !endpoint.is_cold(at(120)));
+        assert!(endpoint.cool(at(130), at(100)));
+        endpoint.warm();
+        assert!(!endpoint.is_cold(at(131)));
+    }
+}

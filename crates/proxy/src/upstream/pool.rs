@@ -1,0 +1,210 @@
+//! One worker's connections to one endpoint.
+//!
+//! HTTP/1.1 connections are kept in a stack: the one used last is the one least likely to have been closed, and what
+//! lies at the bottom grows old and is closed when load falls. HTTP/2 connections are shared by many requests.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tutti_core::limits;
+use tutti_net::h1::client::{Connection, Home};
+use tutti_net::{ConnectError, SendError, Stream, h1, h2};
+
+use super::endpoint::Endpoint;
+use crate::metrics::Metrics;
+
+/// Connections of one worker to one endpoint.
+pub struct Pool {
+    /// Whom they lead to.
+    pub endpoint: Arc<Endpoint>,
+    metrics: Arc<Metrics>,
+    idle: Mutex<Vec<Idle>>,
+    shared: tokio::sync::Mutex<Vec<Shared>>,
+    closed: AtomicBool,
+    /// Tells the worker that something may have to be closed later.
+    touched: Arc<Notify>,
+}
+
+struct Idle {
+    since: Instant,
+    connection: Connection,
+}
+
+/// An HTTP/2 connection and how many requests use it.
+#[derive(Clone)]
+pub struct Shared {
+    connection: h2::client::Connection,
+    used: Arc<AtomicUsize>,
+}
+
+/// A place on a shared connection; given back when dropped.
+pub struct Place {
+    used: Arc<AtomicUsize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// None could be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// HTTP/2 could not be begun on it.
+    #[error(transparent)]
+    Handshake(#[from] SendError),
+}
+
+/// A fresh HTTP/2 connection must be driven by a task that its maker owns.
+pub type Driver = h2::client::Driver;
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(endpoint: Arc<Endpoint>, metrics: Arc<Metrics>, touched: Arc<Notify>) -> Self {
+        Self {
+            endpoint,
+            metrics,
+            idle: Mutex::default(),
+            shared: tokio::sync::Mutex::default(),
+            closed: AtomicBool::new(false),
+            touched,
+        }
+    }
+
+    /// An idle HTTP/1.1 connection that is still good.
+    pub fn take(&self) -> Option<Connection> {
+        let mut idle = self.lock();
+        while let Some(top) = idle.pop() {
+            self.metrics.pool_idle.add(-1);
+            if top.since.elapsed() >= limits::POOL_IDLE_TIMEOUT {
+                // What lies below is older still.
+                self.forget(&mut idle);
+                return None;
+            }
+            if top.connection.is_usable() {
+                return Some(top.connection);
+            }
+        }
+        None
+    }
+
+    /// Makes an HTTP/1.1 connection, which comes back here.
+    pub async fn dial(self: &Arc<Self>, timeout: Duration) -> Result<Connection, DialError> {
+        let stream = self.connect(timeout).await?;
+        let home: Weak<dyn Home> = Arc::downgrade(&(Arc::clone(self) as Arc<dyn Home>));
+        Ok(Connection::new(stream, &h1::Settings::default(), home))
+    }
+
+    /// A place on an HTTP/2 connection; one that is free, or on a new connection whose driver `own` must run.
+    pub async fn share(
+        &self,
+        timeout: Duration,
+        own: impl FnOnce(Driver),
+    ) -> Result<(h2::client::Connection, Place), DialError> {
+        // Held while connecting, so that a burst of requests makes one connection and not many.
+        let mut shared = self.shared.lock().await;
+        shared.retain(|one| one.connection.is_usable());
+        let free = |one: &&Shared| one.used.load(Ordering::Relaxed) < limits::POOL_H2_STREAMS;
+        let least = || shared.iter().min_by_key(|one| one.used.load(Ordering::Relaxed));
+        let chosen = match shared.iter().find(free) {
+            Some(one) => Some(one.clone()),
+            None if shared.len() >= limits::POOL_H2 => least().cloned(),
+            None => None,
+        };
+        let chosen = match chosen {
+            Some(one) => one,
+            None => {
+                let stream = self.connect(timeout).await?;
+                let (connection, driver) = h2::client::handshake(stream, &h2::Settings::default()).await?;
+                own(driver);
+                let one = Shared { connection, used: Arc::default() };
+                shared.push(one.clone());
+                one
+            }
+        };
+        chosen.used.fetch_add(1, Ordering::Relaxed);
+        Ok((chosen.connection, Place { used: chosen.used }))
+    }
+
+    /// Connects without keeping.
+    pub async fn connect(&self, timeout: Duration) -> Result<Stream, ConnectError> {
+        match Stream::connect(&self.endpoint.addr, timeout).await {
+            Ok(stream) => {
+                self.metrics.connects.inc();
+                self.endpoint.warm();
+                Ok(stream)
+            }
+            Err(error) => {
+                self.metrics.connect_failures.inc();
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes what has been idle for too long. Says whether something is left that will have to be looked at again.
+    pub fn sweep(&self, now: Instant) -> bool {
+        let mut idle = self.lock();
+        let old =
+            idle.partition_point(|one| now.saturating_duration_since(one.since) >= limits::POOL_IDLE_TIMEOUT);
+        idle.drain(..old);
+        self.metrics.pool_idle.add(-(old as i64));
+        !idle.is_empty()
+    }
+
+    /// Closes what is idle: most of it is dead, since one was.
+    pub fn clear(&self) {
+        self.forget(&mut self.lock());
+    }
+
+    /// Keeps nothing any more: the endpoint takes no new requests, and an open connection would only keep
+    /// its server from stopping.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.clear();
+        if let Ok(mut shared) = self.shared.try_lock() {
+            shared.clear();
+        }
+    }
+
+    /// Idle connections.
+    pub fn idle(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn forget(&self, idle: &mut Vec<Idle>) {
+        self.metrics.pool_idle.add(-(idle.len() as i64));
+        idle.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Home for Pool {
+    fn come_home(&self, connection: Connection) {
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut idle = self.lock();
+        if idle.len() < limits::POOL_IDLE {
+            if idle.is_empty() {
+                self.touched.notify_one();
+            }
+            idle.push(Idle { since: Instant::now(), connection });
+            self.metrics.pool_idle.add(1);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,323 @@
+//! A worker: one thread, one runtime, its own sockets, its own connections to the instances.
+//!
+//! It adopts each snapshot in one step between two requests. What it counts and chooses happens in the
+//! snapshot it has adopted, without a pause in between; so once it says "adopted", it chooses nothing older.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tutti_core::limits;
+use tutti_core::random::Rng;
+use tutti_net::{Addr, Drainer, ListenOptions, Listener};
+
+use crate::engine::Shared;
+use crate::model::budget::Budget;
+use crate::phase::accept;
+use crate::phase::identify::Stamps;
+use crate::phase::record::Recorder;
+use crate::snapshot::Snapshot;
+use crate::snapshot::cluster::Slot;
+use crate::snapshot::plan::ListenerPlan;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pool::{Driver, Pool};
+
+/// How long a line may lie in a worker's buffer, and how often idle connections are looked at.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// What a worker is told besides new snapshots.
+pub enum Command {
+    /// Make a socket, to be served once a snapshot has a listener of this key. Answers where it listens.
+    Bind {
+        /// The key.
+        key: u64,
+        /// Where.
+        address: std::net::SocketAddr,
+        /// The answer.
+        done: oneshot::Sender<std::io::Result<std::net::SocketAddr>>,
+    },
+    /// Look whether an address is free.
+    Probe {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// The answer.
+        done: oneshot::Sender<std::io::Result<()>>,
+    },
+    /// Close a socket that will not be served after all.
+    Unbind {
+        /// The key.
+        key: u64,
+    },
+    /// Finish what is under way, at most for so long, and end.
+    Drain(Duration),
+}
+
+/// What a request needs of its worker.
+pub struct Worker {
+    /// Which one.
+    pub index: usize,
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Chance.
+    pub rng: Rng,
+    /// Counts and records requests.
+    pub recorder: Arc<Recorder>,
+    /// Wakes who waits for an instance to become ready.
+    pub adopted: Notify,
+    /// Requests that wait for an instance to become ready.
+    pub waiting: Cell<usize>,
+    /// What callers are called, for those seen last.
+    pub stamps: RefCell<Stamps>,
+    snapshot: RefCell<Arc<Snapshot>>,
+    pools: RefCell<HashMap<u64, Arc<Pool>>>,
+    services: RefCell<Vec<Service>>,
+    touched: Arc<Notify>,
+    drivers: RefCell<JoinSet<()>>,
+}
+
+/// What a worker remembers of a service.
+struct Service {
+    budget: Budget,
+    turn: u64,
+}
+
+impl Worker {
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// The engine's clock.
+    pub fn now(&self) -> Duration {
+        self.shared.origin.elapsed()
+    }
+
+    /// The connections to an endpoint.
+    pub fn pool(&self, endpoint: &Arc<Endpoint>) -> Arc<Pool> {
+        if let Some(pool) = self.pools.borrow().get(&endpoint.uid) {
+            return Arc::clone(pool);
+        }
+        let metrics = Arc::clone(&self.shared.metrics);
+        let pool = Arc::new(Pool::new(Arc::clone(endpoint), metrics, Arc::clone(&self.touched)));
+        self.pools.borrow_mut().insert(endpoint.uid, Arc::clone(&pool));
+        pool
+    }
+
+    /// A request begins: the service's budget grows, and its turn is told.
+    pub fn begin(&self, slot: Slot) -> u64 {
+        let mut services = self.services.borrow_mut();
+        self.grow(&mut services, slot);
+        services.get_mut(slot).map_or(0, |service| {
+            service.budget.deposit();
+            service.turn += 1;
+            service.turn
+        })
+    }
+
+    /// Whether the service's budget allows a retry.
+    pub fn may_retry(&self, slot: Slot) -> bool {
+        let mut services = self.services.borrow_mut();
+        self.grow(&mut services, slot);
+        services.get_mut(slot).is_some_and(|service| service.budget.withdraw(self.now()))
+    }
+
+    /// Runs an HTTP/2 connection's driver as long as the worker lives.
+    pub fn own(&self, driver: Driver) {
+        let mut drivers = self.drivers.borrow_mut();
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn_local(driver);
+    }
+
+    fn grow(&self, services: &mut Vec<Service>, slot: Slot) {
+        while services.len() <= slot.min(limits::CLUSTERS) {
+            let budget = Budget::new(self.shared.options.retries, self.now());
+            // Workers start at different places, or all would choose the same instance at the same time.
+            services.push(Service { budget, turn: self.index as u64 });
+        }
+    }
+}
+
+/// A listener being served.
+struct Running {
+    plan: Rc<RefCell<Arc<ListenerPlan>>>,
+    drainer: Drainer,
+}
+
+/// Runs a worker on this thread until it is drained.
+pub async fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    recorder: Arc<Recorder>,
+    mut commands: mpsc::Receiver<Command>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+) {
+    let worker = Rc::new(Worker {
+        index,
+        rng: Rng::from_entropy(),
+        recorder,
+        adopted: Notify::new(),
+        waiting: Cell::new(0),
+        stamps: RefCell::default(),
+        snapshot: RefCell::new(Arc::new(Snapshot::empty())),
+        pools: RefCell::default(),
+        services: RefCell::default(),
+        touched: Arc::new(Notify::new()),
+        drivers: RefCell::default(),
+        shared,
+    });
+    let mut state = Listeners {
+        worker: Rc::clone(&worker),
+        bound: HashMap::new(),
+        running: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
+    let mut chores = JoinSet::new();
+    chores.spawn_local(flush_log(Rc::clone(&worker)));
+    chores.spawn_local(sweep_pools(Rc::clone(&worker)));
+    let patience = loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(Command::Drain(patience)) => break patience,
+                None => break Duration::ZERO,
+                Some(command) => state.obey(command),
+            },
+            changed = snapshots.changed() => match changed {
+                Ok(()) => {
+                    let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                    state.adopt(snapshot);
+                }
+                Err(_) => break Duration::ZERO,
+            },
+            Some(ended) = state.tasks.join_next() => log_panic(ended),
+        }
+    };
+    state.drain(patience).await;
+    chores.shutdown().await;
+    let mut drivers = worker.drivers.take();
+    drivers.shutdown().await;
+    worker.recorder.feed.flush();
+}
+
+/// A worker's sockets and what serves them.
+struct Listeners {
+    worker: Rc<Worker>,
+    bound: HashMap<u64, Listener>,
+    running: HashMap<u64, Running>,
+    tasks: JoinSet<()>,
+}
+
+impl Listeners {
+    fn obey(&mut self, command: Command) {
+        let bind = |address, reuse_port| {
+            Listener::bind(&Addr::Tcp(address), &ListenOptions { reuse_port, ..ListenOptions::default() })
+        };
+        match command {
+            Command::Bind { key, address, done } => {
+                let made = bind(address, true).and_then(|listener| {
+                    let local =
+                        listener.socket_addr().ok_or_else(|| std::io::Error::other("not a TCP socket"))?;
+                    self.bound.insert(key, listener);
+                    Ok(local)
+                });
+                // Whoever asked may have given up.
+                let _ = done.send(made);
+            }
+            Command::Probe { address, done } => {
+                let _ = done.send(bind(address, false).map(drop));
+            }
+            Command::Unbind { key } => {
+                self.bound.remove(&key);
+            }
+            Command::Drain(_) => {}
+        }
+    }
+
+    fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+        let worker = &self.worker;
+        if snapshot.generation <= worker.snapshot.borrow().generation {
+            return;
+        }
+        worker.snapshot.replace(Arc::clone(&snapshot));
+        close_pools(worker, &snapshot);
+        for plan in &snapshot.listeners {
+            if let Some(running) = self.running.get(&plan.key) {
+                running.plan.replace(Arc::clone(plan));
+            } else if let Some(listener) = self.bound.remove(&plan.key) {
+                let (drainer, signal) = Drainer::new();
+                let plan_cell = Rc::new(RefCell::new(Arc::clone(plan)));
+                self.running.insert(plan.key, Running { plan: Rc::clone(&plan_cell), drainer });
+                self.tasks.spawn_local(accept::run(Rc::clone(worker), plan_cell, listener, signal));
+            }
+        }
+        let patience = worker.shared.options.drain_patience;
+        self.running.retain(|key, running| {
+            let kept = snapshot.listeners.iter().any(|plan| plan.key == *key);
+            if !kept {
+                running.drainer.drain(patience);
+            }
+            kept
+        });
+        worker.adopted.notify_waiters();
+        worker.shared.adopted(worker.index, snapshot.generation);
+    }
+
+    async fn drain(mut self, patience: Duration) {
+        self.bound.clear();
+        for running in self.running.values() {
+            running.drainer.drain(patience);
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            log_panic(ended);
+        }
+        // Nothing is chosen any more.
+        self.worker.shared.adopted(self.worker.index, u64::MAX);
+    }
+}
+
+/// Closes connections to endpoints that take no traffic any more.
+fn close_pools(worker: &Worker, snapshot: &Snapshot) {
+    let mut pools = worker.pools.borrow_mut();
+    if pools.is_empty() {
+        return;
+    }
+    let ready: std::collections::HashSet<u64> =
+        snapshot.clusters.iter().flat_map(|cluster| &cluster.ready).map(|endpoint| endpoint.uid).collect();
+    pools.retain(|uid, pool| {
+        let kept = ready.contains(uid);
+        if !kept {
+            pool.close();
+        }
+        kept
+    });
+}
+
+async fn flush_log(worker: Rc<Worker>) {
+    loop {
+        worker.recorder.feed.begun().await;
+        tokio::time::sleep(HOUSEKEEPING).await;
+        worker.recorder.feed.flush();
+    }
+}
+
+async fn sweep_pools(worker: Rc<Worker>) {
+    loop {
+        worker.touched.notified().await;
+        let mut left = true;
+        while left {
+            tokio::time::sleep(HOUSEKEEPING).await;
+            let now = Instant::now();
+            left = worker.pools.borrow().values().fold(false, |left, pool| pool.sweep(now) | left);
+        }
+    }
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a listener's task ended badly");
+    }
+}

@@ -1,0 +1,115 @@
+use http::Request;
+use tutti_net::Body;
+
+use crate::harness::*;
+
+/// What the upstream is sent when the client sends these lines.
+async fn sent(lines: &[&str], options: tutti_proxy::Options) -> Vec<String> {
+    let echo = echo().await;
+    let tutti = Tutti::start(options, vec![to("echo")], vec![passing("echo", 1, echo.addr)]).await;
+    let head = lines.iter().map(|line| format!("{line}\r\n")).collect::<String>();
+    let answer =
+        raw(tutti.edge, format!("GET /x HTTP/1.1\r\nHost: Shop.Test:81\r\n{head}Connection: close\r\n\r\n"))
+            .await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    body.lines().skip(1).map(str::to_owned).collect()
+}
+
+fn value<'a>(lines: &'a [String], name: &str) -> Vec<&'a str> {
+    lines.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect()
+}
+
+#[tokio::test]
+async fn fields_of_the_clients_hop_end_and_the_others_pass() {
+    let lines = sent(
+        &[
+            "Keep-Alive: timeout=5",
+            "Connection: x-hop, host",
+            "X-Hop: 1",
+            "TE: gzip",
+            "Upgrade: h2c",
+            "Proxy-Connection: keep-alive",
+            "Proxy-Authorization: Basic eA==",
+            "X-End: 1",
+            "Cookie: a=b",
+            "Trailer: x-sum",
+        ],
+        options(),
+    )
+    .await;
+    for gone in [
+        "keep-alive",
+        "x-hop",
+        "te",
+        "upgrade",
+        "proxy-connection",
+        "proxy-authorization",
+        "transfer-encoding",
+    ] {
+        assert_eq!(value(&lines, gone), [] as [&str; 0], "{gone}");
+    }
+    assert_eq!(value(&lines, "host"), ["Shop.Test:81"]);
+    assert_eq!(value(&lines, "x-end"), ["1"]);
+    assert_eq!(value(&lines, "cookie"), ["a=b"]);
+    assert_eq!(value(&lines, "trailer"), ["x-sum"]);
+}
+
+#[tokio::test]
+async fn strangers_cannot_say_who_they_are_and_trusted_proxies_can() {
+    let forged = [
+        "X-Forwarded-For: 6.6.6.6",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil",
+        "Forwarded: for=6.6.6.6",
+    ];
+    let lines = sent(&forged, options()).await;
+    assert_eq!(value(&lines, "x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(value(&lines, "x-forwarded-proto"), ["http"]);
+    assert_eq!(value(&lines, "x-forwarded-host"), ["Shop.Test:81"]);
+    assert_eq!(value(&lines, "forwarded"), ["for=127.0.0.1;proto=http;host=\"Shop.Test:81\""]);
+    let trusting =
+        tutti_proxy::Options { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..options() };
+    let lines = sent(&forged, trusting).await;
+    assert_eq!(value(&lines, "x-forwarded-for"), ["6.6.6.6, 127.0.0.1"]);
+    assert_eq!(value(&lines, "x-forwarded-proto"), ["https"]);
+    assert_eq!(value(&lines, "x-forwarded-host"), ["evil"]);
+}
+
+#[tokio::test]
+async fn request_ids_and_traces_are_kept_or_begun() {
+    let begun =
+        sent(&["X-Request-Id: bad id", "traceparent: 00-nonsense", "tracestate: a=1"], options()).await;
+    let trace = value(&begun, "traceparent")[0].to_owned();
+    assert_eq!(trace.len(), 55);
+    assert_eq!(value(&begun, "x-request-id"), [&trace[3..35]]);
+    assert_eq!(value(&begun, "tracestate"), [] as [&str; 0]);
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let kept =
+        sent(&["X-Request-Id: abc-1", &format!("traceparent: {parent}"), "tracestate: a=1"], options()).await;
+    let next = value(&kept, "traceparent")[0];
+    assert!(next.starts_with(&parent[..36]) && next.ends_with("-00") && next != parent, "{next}");
+    assert_eq!(value(&kept, "x-request-id"), ["abc-1"]);
+    assert_eq!(value(&kept, "tracestate"), ["a=1"]);
+}
+
+#[tokio::test]
+async fn fields_of_the_upstreams_hop_end_too() {
+    let (addr, _task) = raw_upstream(|mut stream| async move {
+        use tokio::io::AsyncWriteExt as _;
+        read_until(&mut stream, "\r\n\r\n").await;
+        let answer = "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: x\r\n\
+                      Upgrade: h2c\r\nServer: mine\r\nX-Request-Id: theirs\r\nContent-Length: 2\r\n\r\nok";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, addr)]).await;
+    let answer = send(tutti.edge, Request::get("/").header("host", "h").body(Body::empty()).unwrap()).await;
+    for gone in ["x-hop", "keep-alive", "proxy-authenticate", "upgrade"] {
+        assert!(!answer.headers().contains_key(gone), "{gone}");
+    }
+    assert_eq!(answer.headers()["server"], "mine");
+    assert_eq!(answer.headers()["x-request-id"], "theirs");
+    assert!(answer.headers().contains_key("date"));
+    assert_eq!(text(&answer), "ok");
+}
