@@ -35,6 +35,46 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an idle kept-alive connection from a client stays open.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// How long a peer may take no byte of what we send before it is given up.
+pub const HTTP_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest line of a chunk's size and extensions, which are read and ignored (RFC 9112 section 7.1.1).
+pub const HTTP_CHUNK_LINE_BYTES: usize = 1 << 10;
+
+/// Largest trailer section.
+pub const HTTP_TRAILER_BYTES: usize = 16 << 10;
+
+/// Most interim (1xx) responses before the final one.
+pub const HTTP_INTERIM_RESPONSES: usize = 8;
+
+/// How long, after an error answer, what the client still sends is read and thrown away, so that the answer
+/// is not lost by a reset (RFC 9112 section 9.6).
+pub const HTTP_LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How much of it is read.
+pub const HTTP_LINGER_BYTES: usize = 1 << 20;
+
+/// How much of a request's body that its handler did not want is read in order to keep the connection.
+pub const HTTP_DRAIN_BYTES: u64 = 64 << 10;
+
+/// Most streams at a time on one HTTP/2 connection.
+pub const HTTP2_STREAMS: u32 = 128;
+
+/// Flow-control window of one HTTP/2 stream: how much a slow reader can make us hold.
+pub const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+
+/// Flow-control window of one HTTP/2 connection.
+pub const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Streams that a peer opened and reset at once, still known, before the connection is closed (CVE-2023-44487).
+pub const HTTP2_PENDING_RESETS: usize = 20;
+
+/// Streams that we had to reset because of the peer's errors before the connection is closed.
+pub const HTTP2_ERROR_RESETS: usize = 100;
+
+/// Most connections of one listener.
+pub const CONNECTIONS: usize = 16_384;
+
 /// Longest line of a service's output kept whole; what is longer is cut and marked.
 pub const LOG_LINE_BYTES: usize = 64 << 10;
 

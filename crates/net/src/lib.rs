@@ -1,1 +1,50 @@
-//! To come.
+//! The network: the only crate that names sockets and hyper (and later TLS).
+//!
+//! Floor 1. What it gives the rooms above: streams, listeners, an accept loop that drains, HTTP/1.1 and HTTP/2
+//! on both sides behind one request and one body type, and tunnels.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`stream`] | [`Stream`] over TCP or a Unix socket, [`Addr`], dialling, looking at the first bytes |
+//! | [`listen`] | [`Listener`]: sockets made the way a server needs them |
+//! | [`server`] | the accept loops: HTTP ([`serve`], [`serve_local`]) and plain bytes ([`server::serve_streams`]) |
+//! | [`drain`] | telling every connection to end gracefully, and when to cut |
+//! | [`body`] | [`Body`]: every body, in and out, both protocols |
+//! | [`upgrade`] | `101 Switching Protocols` and `CONNECT`: from messages to a [`Stream`] |
+//! | [`tunnel`] | copies bytes between two streams, both ways |
+//! | [`h1`] | HTTP/1.1 (RFC 9112), our own codec: strict, it rejects and never repairs (ADR 0002) |
+//! | [`h2`] | HTTP/2 (RFC 9113), through hyper |
+//! | [`client`] | one request over a connection of its own: health checks, the command line |
+//! | [`error`] | what can go wrong with a body, a connection, a send |
+//!
+//! # One form of request
+//! A request looks the same on both sides and in both protocols: `uri()` is what stands in an origin-form
+//! request line (path and query; `*` for `OPTIONS *`; `host:port` for CONNECT), and the authority is in the `Host` field,
+//! of which there is exactly one (HTTP/1.0 may lack it). An absolute-form target is accepted when its authority equals
+//! `Host`, and is turned into this form. Over HTTP/2, `:authority` becomes `Host`, and back.
+//!
+//! # Invariants
+//! - A message that is not exactly what its RFC allows is refused; nothing is repaired or guessed.
+//! - No buffer or queue is unbounded: each limit is in [`h1::Settings`], [`h2::Settings`] or `core::limits`.
+//! - No task is detached: what needs to run beside its caller is owned by the connection or body it serves.
+//! - Framing fields (`Connection`, `Keep-Alive`, `Transfer-Encoding`, `Content-Length`) of an outgoing message are ours: they
+//!   are made from the body, and the caller's are not sent.
+
+pub mod body;
+pub mod client;
+pub mod drain;
+pub mod error;
+pub mod h1;
+pub mod h2;
+pub mod listen;
+pub mod server;
+pub mod stream;
+pub mod tunnel;
+pub mod upgrade;
+
+pub use body::Body;
+pub use drain::{DrainSignal, Drainer};
+pub use error::{BodyError, ConnectError, SendCause, SendError, Stage};
+pub use listen::{ListenOptions, Listener};
+pub use server::{ConnectionInfo, Handler, LocalHandler, Protocol, Refusal, serve, serve_local};
+pub use stream::{Addr, Stream};

@@ -1,0 +1,309 @@
+//! A stream of bytes to a peer, whatever carries it.
+//!
+//! [`Stream`] hides the transport (TCP, Unix socket; TLS takes its place beside them later). It can hold bytes
+//! that were read before it was handed on (by a protocol sniff, or behind the head of an upgrade) and
+//! gives them out first.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+use crate::error::{ConnectCause, ConnectError};
+
+/// Where a peer is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Addr {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// A Unix socket; without a path it is unnamed, as clients' sockets are.
+    Unix(Option<Arc<Path>>),
+}
+
+impl Addr {
+    /// The address of a Unix socket at a path.
+    pub fn unix(path: impl AsRef<Path>) -> Self {
+        Addr::Unix(Some(Arc::from(path.as_ref())))
+    }
+
+    /// The IP address and port, if this is TCP.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Addr::Tcp(addr) => Some(*addr),
+            Addr::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Addr {
+    fn from(addr: SocketAddr) -> Self {
+        Addr::Tcp(addr)
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Addr::Tcp(addr) => write!(f, "{addr}"),
+            Addr::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            Addr::Unix(None) => f.write_str("unix:"),
+        }
+    }
+}
+
+/// What carries the bytes. TLS becomes one more variant.
+#[derive(Debug)]
+enum Io {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A stream of bytes in both directions. Closing one direction leaves the other open.
+#[derive(Debug)]
+pub struct Stream {
+    io: Io,
+    /// Bytes already taken from the socket and not yet from us.
+    unread: BytesMut,
+}
+
+impl Stream {
+    /// Connects, at most for `timeout`. TCP streams get `TCP_NODELAY`.
+    pub async fn connect(addr: &Addr, timeout: Duration) -> Result<Stream, ConnectError> {
+        let failed = |cause| ConnectError { addr: addr.clone(), cause };
+        match tokio::time::timeout(timeout, Self::dial(addr)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(failed(ConnectCause::Io(error))),
+            Err(_) => Err(failed(ConnectCause::Timeout(timeout))),
+        }
+    }
+
+    async fn dial(addr: &Addr) -> io::Result<Stream> {
+        match addr {
+            Addr::Tcp(addr) => {
+                let stream = TcpStream::connect(addr).await?;
+                stream.set_nodelay(true)?;
+                Ok(stream.into())
+            }
+            Addr::Unix(Some(path)) => Ok(UnixStream::connect(path).await?.into()),
+            Addr::Unix(None) => Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket has no path")),
+        }
+    }
+
+    /// Two streams that are connected to each other.
+    pub fn pair() -> io::Result<(Stream, Stream)> {
+        let (a, b) = UnixStream::pair()?;
+        Ok((a.into(), b.into()))
+    }
+
+    /// The other end.
+    pub fn peer_addr(&self) -> io::Result<Addr> {
+        match &self.io {
+            Io::Tcp(stream) => stream.peer_addr().map(Addr::Tcp),
+            Io::Unix(stream) => stream.peer_addr().map(|addr| Addr::Unix(addr.as_pathname().map(Arc::from))),
+        }
+    }
+
+    /// Our end.
+    pub fn local_addr(&self) -> io::Result<Addr> {
+        match &self.io {
+            Io::Tcp(stream) => stream.local_addr().map(Addr::Tcp),
+            Io::Unix(stream) => stream.local_addr().map(|addr| Addr::Unix(addr.as_pathname().map(Arc::from))),
+        }
+    }
+
+    /// Waits until at least `want` bytes can be read or the peer stops sending, and returns them without consuming
+    /// them: fewer than `want` means that no more will come. Ask for little; what is not there yet is waited for.
+    pub async fn peek(&mut self, want: usize) -> io::Result<&[u8]> {
+        while self.unread.len() < want {
+            let room = want.saturating_sub(self.unread.len()).max(1024);
+            self.unread.reserve(room);
+            let read = match &mut self.io {
+                Io::Tcp(stream) => stream.read_buf(&mut self.unread).await?,
+                Io::Unix(stream) => stream.read_buf(&mut self.unread).await?,
+            };
+            if read == 0 {
+                break;
+            }
+        }
+        Ok(&self.unread)
+    }
+
+    /// Puts bytes in front of what will be read next.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        let mut front = BytesMut::with_capacity(bytes.len() + self.unread.len());
+        front.extend_from_slice(bytes);
+        front.extend_from_slice(&self.unread);
+        self.unread = front;
+    }
+
+    /// Takes the stream apart: what was read ahead, and the two directions.
+    pub(crate) fn into_parts(self) -> (BytesMut, ReadHalf, WriteHalf) {
+        match self.io {
+            Io::Tcp(stream) => {
+                let (read, write) = stream.into_split();
+                (self.unread, ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+            }
+            Io::Unix(stream) => {
+                let (read, write) = stream.into_split();
+                (self.unread, ReadHalf::Unix(read), WriteHalf::Unix(write))
+            }
+        }
+    }
+
+    /// The reverse of [`Stream::into_parts`]; `None` if the halves are not of one stream.
+    pub(crate) fn from_parts(unread: BytesMut, read: ReadHalf, write: WriteHalf) -> Option<Stream> {
+        let io = match (read, write) {
+            (ReadHalf::Tcp(read), WriteHalf::Tcp(write)) => Io::Tcp(read.reunite(write).ok()?),
+            (ReadHalf::Unix(read), WriteHalf::Unix(write)) => Io::Unix(read.reunite(write).ok()?),
+            _ => return None,
+        };
+        Some(Stream { io, unread })
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self { io: Io::Tcp(stream), unread: BytesMut::new() }
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self { io: Io::Unix(stream), unread: BytesMut::new() }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.unread.is_empty() {
+            let take = this.unread.len().min(buf.remaining());
+            buf.put_slice(this.unread.get(..take).unwrap_or_default());
+            this.unread.advance(take);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.io {
+            Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+macro_rules! forward_write {
+    ($on:ty, $($variant:path),*) => {
+        impl AsyncWrite for $on {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_write(cx, buf),)*
+                }
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_write_vectored(cx, bufs),)*
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_flush(cx),)*
+                }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_shutdown(cx),)*
+                }
+            }
+        }
+    };
+}
+
+forward_write!(Io, Io::Tcp, Io::Unix);
+forward_write!(WriteHalf, WriteHalf::Tcp, WriteHalf::Unix);
+
+/// The receiving direction.
+#[derive(Debug)]
+pub(crate) enum ReadHalf {
+    /// Of a TCP stream.
+    Tcp(tcp::OwnedReadHalf),
+    /// Of a Unix stream.
+    Unix(unix::OwnedReadHalf),
+}
+
+impl ReadHalf {
+    /// Reads without waiting; `WouldBlock` when nothing is there. Costs no system call while the reactor knows of no event.
+    pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            ReadHalf::Tcp(half) => half.try_read(buf),
+            ReadHalf::Unix(half) => half.try_read(buf),
+        }
+    }
+
+    /// Reads into the spare capacity of `buf`; 0 bytes mean that the peer sends no more.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        // `read_buf` is cancel safe and keeps no state, so a fresh future for each poll is the same read.
+        let mut read = std::pin::pin!(async {
+            match self {
+                ReadHalf::Tcp(half) => half.read_buf(buf).await,
+                ReadHalf::Unix(half) => half.read_buf(buf).await,
+            }
+        });
+        read.as_mut().poll(cx)
+    }
+}
+
+/// The sending direction.
+#[derive(Debug)]
+pub(crate) enum WriteHalf {
+    /// Of a TCP stream.
+    Tcp(tcp::OwnedWriteHalf),
+    /// Of a Unix stream.
+    Unix(unix::OwnedWriteHalf),
+}
