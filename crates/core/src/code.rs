@@ -69,6 +69,7 @@ codes! {
     DATA_FORMAT = 302, "The data directory has a format this version cannot read";
     DISK_FULL = 303, "No space is left for the state";
     // 04xx: registry
+    REGISTRY_STATE = 401, "The registry's state cannot be read or written";
     // 05xx: proxy and net
     // 06xx: command line
 }

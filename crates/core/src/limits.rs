@@ -80,3 +80,15 @@ pub const LOG_LINE_BYTES: usize = 64 << 10;
 
 /// Transitions kept for each instance.
 pub const TRANSITIONS_KEPT: usize = 64;
+
+/// Transitions kept for each service, those of instances that are gone included.
+pub const TRANSITIONS_KEPT_OF_SERVICE: usize = 4_096;
+
+/// Changes of the catalog that wait to be written while the state fails; beyond it the oldest are given up.
+pub const REGISTRY_WRITES_PENDING: usize = 65_536;
+
+/// Instances under suspicion that wait to be looked at.
+pub const REGISTRY_SUSPECTS: usize = 1_024;
+
+/// Calls to the registry that wait to be carried out; further callers wait.
+pub const REGISTRY_CALLS: usize = 1_024;

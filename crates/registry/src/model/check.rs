@@ -46,8 +46,10 @@ pub(crate) enum Verdict {
 }
 
 /// What the machine needs to know of a check; the rest concerns the prober alone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rules {
+    /// Begins its reasons: empty, or the check's name and a colon.
+    label: String,
     ttl: Option<Duration>,
     interval: Duration,
     start_period: Duration,
@@ -65,6 +67,7 @@ impl Rules {
             _ => None,
         };
         Self {
+            label: String::new(),
             ttl,
             interval,
             start_period: check.start_period.min(TIME_MAX),
@@ -72,6 +75,11 @@ impl Rules {
             fall: check.fall.max(1),
             rise: check.rise.max(1),
         }
+    }
+
+    /// The rules of one check among several, which has to say which one it is.
+    pub(crate) fn named(check: &Check) -> Self {
+        Self { label: format!("{}: ", check.name), ..Self::of(check) }
     }
 
     /// How long `fall` failures take.
@@ -117,6 +125,7 @@ pub(crate) struct State {
 impl State {
     /// A check of an instance that is registered now.
     pub(crate) fn new(rules: Rules, now: Duration) -> (Self, Next) {
+        let (ttl, start_period) = (rules.ttl, rules.start_period);
         let mut state = Self {
             rules,
             born: now,
@@ -130,8 +139,8 @@ impl State {
             hurried: None,
             hasty_until: Duration::ZERO,
         };
-        let next = match rules.ttl {
-            Some(ttl) => state.come_back(now + rules.start_period.max(ttl)),
+        let next = match ttl {
+            Some(ttl) => state.come_back(now + start_period.max(ttl)),
             None => Next::Probe,
         };
         (state, next)
@@ -169,7 +178,7 @@ impl State {
             (Some(_), None) => self.begin(now),
             (Some(_), Some(ttl)) => {
                 self.due = None;
-                self.turn(Health::Critical, format!("no report within {ttl:?}"));
+                self.turn(Health::Critical, format!("{}no report within {ttl:?}", self.rules.label));
                 Next::Await
             }
         }
@@ -221,6 +230,7 @@ impl State {
             return Next::Await;
         }
         let was_starting = self.status == Health::Starting;
+        let reason = format!("{}{reason}", self.rules.label);
         match verdict {
             Verdict::Pass => self.succeed(Health::Passing, reason),
             Verdict::Warn => self.succeed(Health::Warning, reason),
@@ -286,7 +296,7 @@ impl State {
             Report::Fail => (Health::Critical, "failing"),
         };
         let colon = if note.is_empty() { "" } else { ": " };
-        let reason = format!("reported {word}{colon}{note}");
+        let reason = format!("{}reported {word}{colon}{note}", self.rules.label);
         let starts_until = self.born + self.rules.start_period;
         let mut due = now + ttl;
         if status == Health::Critical && self.status == Health::Starting && now < starts_until {

@@ -15,8 +15,14 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Notes a transition, with a number greater than all before, and gives the numbers of those to be forgotten.
-    pub(crate) fn add(&mut self, seq: u64, id: &InstanceId, per_instance: usize, in_all: usize) -> Vec<u64> {
+    /// Notes a transition, with a number greater than all before, and names those to be forgotten.
+    pub(crate) fn add(
+        &mut self,
+        seq: u64,
+        id: &InstanceId,
+        per_instance: usize,
+        in_all: usize,
+    ) -> Vec<(u64, InstanceId)> {
         let mut forgotten = Vec::new();
         self.all.insert(seq, id.clone());
         let own = self.of.entry(id.clone()).or_default();
@@ -24,7 +30,7 @@ impl Kept {
         while own.len() > per_instance {
             let Some(oldest) = own.pop_front() else { break };
             self.all.remove(&oldest);
-            forgotten.push(oldest);
+            forgotten.push((oldest, id.clone()));
         }
         while self.all.len() > in_all {
             let Some((oldest, id)) = self.all.pop_first() else { break };
@@ -34,7 +40,7 @@ impl Kept {
                     self.of.remove(&id);
                 }
             }
-            forgotten.push(oldest);
+            forgotten.push((oldest, id));
         }
         forgotten
     }

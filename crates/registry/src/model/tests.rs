@@ -298,7 +298,7 @@ fn a_crash_loop_only_pushes_out_its_own_past() {
     assert!(kept.add(0, &quiet, 3, 100).is_empty());
     let mut forgotten = Vec::new();
     for seq in 1..=10 {
-        forgotten.extend(kept.add(seq, &busy, 3, 100));
+        forgotten.extend(kept.add(seq, &busy, 3, 100).into_iter().map(|(seq, _)| seq));
     }
     assert_eq!(forgotten, (1..=7).collect::<Vec<_>>());
     assert_eq!((kept.of(&quiet), kept.of(&busy), kept.len()), (1, 3, 4));
