@@ -73,6 +73,7 @@ codes! {
     DATA_DIR_UNSAFE = 305, "The data directory is not safe to use";
     DATA_DIR_IO = 306, "The data directory cannot be read or written";
     // 04xx: registry
+    REGISTRY_STATE = 401, "The registry's state cannot be read or written";
     // 05xx: proxy and net
     NO_ROUTE = 501, "No route matches the request";
     NO_INSTANCE = 502, "No instance of the service is ready";

@@ -155,3 +155,15 @@ pub const ACCESS_LOG_FIELD: usize = 2 << 10;
 
 /// Callers whose `X-Forwarded-*` values one worker keeps ready.
 pub const STAMPS: usize = 16;
+
+/// Transitions kept for each service, those of instances that are gone included.
+pub const TRANSITIONS_KEPT_OF_SERVICE: usize = 4_096;
+
+/// Changes of the catalog that wait to be written while the state fails; beyond it the oldest are given up.
+pub const REGISTRY_WRITES_PENDING: usize = 65_536;
+
+/// Instances under suspicion that wait to be looked at.
+pub const REGISTRY_SUSPECTS: usize = 1_024;
+
+/// Calls to the registry that wait to be carried out; further callers wait.
+pub const REGISTRY_CALLS: usize = 1_024;

@@ -236,6 +236,8 @@ pub enum Test {
         port: u16,
         /// The path and query.
         path: String,
+        /// Any answer passes, whatever its status: what `curl` without `--fail` means.
+        any_status: bool,
     },
     /// A connection, from the overlay or understood from an `nc` command.
     Tcp {
