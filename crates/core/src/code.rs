@@ -65,6 +65,20 @@ codes! {
     // 02xx: supervisor
     PORT_TAKEN = 201, "A port that the application publishes is taken";
     SETUP_FAILED = 202, "A build step of a service failed";
+    PROGRAM_NOT_FOUND = 203, "A service's program was not found";
+    NOT_EXECUTABLE = 204, "A service's program may not be executed";
+    FOLDER_MISSING = 205, "A service's folder does not exist";
+    EXITED_DURING_START = 206, "A service exited while it started";
+    NEVER_HEALTHY = 207, "A service did not become healthy";
+    CRASH_LOOP = 208, "A service exits again and again";
+    NO_COMMAND = 209, "It is not known how to run a service";
+    FIXED_PORT_REPLICAS = 210, "A service with a fixed port cannot have several replicas";
+    KEEPER_FAILED = 211, "The keeper of the processes cannot be started";
+    UNKNOWN_SERVICE = 212, "There is no such service";
+    DEPENDENCY_FAILED = 213, "A service that another one depends on has failed";
+    FIXED_PORT_TAKEN = 214, "The fixed port of a service is taken";
+    LEFTOVERS = 215, "Processes of an earlier run could not be ended";
+    LOGS_DROPPED = 216, "Lines of a service's log were dropped";
     // 03xx: store
     DATA_DIR_LOCKED = 301, "Another process holds the data directory";
     DATA_FORMAT = 302, "The data directory has a format this version cannot read";

@@ -5,6 +5,7 @@
 //! What a step prints is kept in `<data>/setup/<service>/<n>-<name>.log`, also when it succeeded.
 
 mod hash;
+mod keeper;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use tutti_core::{Classify, Code, Kind, ServiceName, code};
 use crate::infer::{Step, show};
 
 pub use hash::StepKey;
+pub(crate) use keeper::DriverRunner;
 
 /// Runs one command to its end.
 #[async_trait::async_trait]
@@ -124,6 +126,8 @@ const TAIL_LINES: usize = 20;
 /// The set-up of all services.
 pub struct Setup<R> {
     runner: Arc<R>,
+    /// For steps that several services share: the one that ran them first. Its key counts for all.
+    first: Mutex<HashMap<Vec<String>, (ServiceName, Arc<Mutex<()>>)>>,
     folder: PathBuf,
     rebuild: bool,
     slots: Arc<Semaphore>,
@@ -141,7 +145,7 @@ impl<R: Runner> Setup<R> {
         progress: mpsc::Sender<Progress>,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(parallel.max(1)));
-        Self { runner, folder, rebuild, slots, progress, groups: Mutex::default() }
+        Self { runner, first: Mutex::default(), folder, rebuild, slots, progress, groups: Mutex::default() }
     }
 
     /// Sets up services. The steps of one service run in order; services that share their steps (same commands in the same
@@ -168,6 +172,21 @@ impl<R: Runner> Setup<R> {
         }
         failed.sort_by(|a, b| a.service().cmp(b.service()));
         failed
+    }
+
+    /// Sets up one service, at any time and beside others; one whose steps another one shares waits for it, and then
+    /// has nothing left to do. When the future is dropped, what runs is killed.
+    pub async fn one(&self, service: ServiceName, steps: Vec<Step>) -> Result<(), SetupError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let identity: Vec<String> = steps.iter().map(StepKey::identity).collect();
+        let (first, turn) = {
+            let mut known = self.first.lock().await;
+            known.entry(identity).or_insert_with(|| (service, Arc::default())).clone()
+        };
+        let _turn = turn.lock().await;
+        self.service(first, steps).await
     }
 
     async fn service(&self, service: ServiceName, steps: Vec<Step>) -> Result<(), SetupError> {
