@@ -1,0 +1,1 @@
+"""Orders of the Piccolo shop: checkout as a saga over cart, catalog and payments."""
