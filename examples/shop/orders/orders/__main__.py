@@ -8,6 +8,7 @@ import time
 
 import uvicorn
 
+from . import BEGUN
 from .api import build_app
 from .checkout import Checkout
 from .peers import Cart, Catalog, Payments
@@ -16,7 +17,6 @@ from .telemetry import log, stopping
 
 DRAIN_LIMIT_S = 4
 WORK_EVERY_S = 2.0
-BEGUN = time.perf_counter()
 
 
 class Server(uvicorn.Server):

@@ -2,11 +2,16 @@
 
 import http.client
 import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as LookupTimeout
 from urllib.parse import quote, urlsplit
 
 from .telemetry import current
 
 CONNECT_TIMEOUT_S = 1.0
+LOOKUP_TIMEOUT_S = 1.5
+_lookups = ThreadPoolExecutor(4, thread_name_prefix="lookup")
 
 
 class PeerError(Exception):
@@ -31,11 +36,12 @@ class Peer:
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"{name}: '{base_url}' is not an http:// address")
         self.name, self.timeout_s = name, timeout_s
+        self.netloc = parts.netloc
         self.host, self.port, self.prefix = parts.hostname, parts.port or 80, parts.path.rstrip("/")
 
     def call(self, method: str, path: str, body: dict | None = None, headers: dict | None = None) -> tuple[int, dict]:
         """Answers (status, JSON body) for every status below 500; raises Unreached or Unanswered otherwise."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=CONNECT_TIMEOUT_S)
+        connection = http.client.HTTPConnection(self._address(), self.port, timeout=CONNECT_TIMEOUT_S)
         try:
             try:
                 connection.connect()
@@ -46,9 +52,17 @@ class Peer:
         finally:
             connection.close()
 
+    def _address(self) -> str:
+        """Looks the name up with a time limit of our own: the resolver's may be half a minute."""
+        lookup = _lookups.submit(socket.getaddrinfo, self.host, self.port, type=socket.SOCK_STREAM)
+        try:
+            return lookup.result(LOOKUP_TIMEOUT_S)[0][4][0]
+        except (OSError, LookupTimeout) as error:
+            raise Unreached(self.name, f"cannot find '{self.host}' ({error or 'no answer'})") from error
+
     def _exchange(self, connection, method, path, body, headers) -> tuple[int, dict]:
         payload = None if body is None else json.dumps(body).encode()
-        sent = {"accept": "application/json", "connection": "close", **current.get().headers(), **headers}
+        sent = {"host": self.netloc, "accept": "application/json", "connection": "close", **current.get().headers(), **headers}
         if payload is not None:
             sent["content-type"] = "application/json"
         try:

@@ -137,6 +137,13 @@ function shopOf (peers) {
   }
 }
 
+/** Where "try again" leads: after a form, to the page that it is on. */
+function retryOf (request) {
+  if (request.method === 'GET') return request.url
+  const path = request.url.split('?', 1)[0]
+  return path.startsWith('/cart') ? '/cart' : path.replace(/\/reviews$/, '')
+}
+
 function errors (app, shop, log) {
   const wantsJson = (request) => (request.headers.accept ?? '').includes('application/json')
   app.setErrorHandler(async (error, request, reply) => {
@@ -147,7 +154,7 @@ function errors (app, shop, log) {
     const code = down ? `${error.service}_unavailable` : error.refused?.body?.error?.code ?? 'internal'
     const message = down ? `${error.service} does not answer` : status === 500 ? 'something went wrong' : error.message
     if (wantsJson(request)) return reply.code(status).send({ error: { code, message } })
-    const content = problem({ service: down ? error.service : null, message: status === 500 ? null : message, requestId: request.context.requestId })
+    const content = problem({ service: down ? error.service : null, message: status === 500 ? null : message, requestId: request.context.requestId, retry: retryOf(request) })
     return shop.render(request, reply, content, { status, title: down ? 'One moment' : 'That did not work' })
   })
   app.setNotFoundHandler(async (request, reply) => {

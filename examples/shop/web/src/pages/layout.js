@@ -51,8 +51,7 @@ export function page ({ title, categories, count, path, q }, content) {
 ${content}
 </main>
 <footer class="foot">
-  <p><strong>Piccolo</strong> is the example shop of Tutti. Nothing ships and no money moves, but every page goes through real services in five languages.</p>
-  <p class="quiet">Six services, six small databases at most, one tune.</p>
+  <p><strong>Piccolo</strong> is the example shop of Tutti. Nothing ships and no money moves, but every page goes through real services in several languages.</p>
 </footer>
 <div class="toast" role="status" aria-live="polite" hidden></div>
 </body>
