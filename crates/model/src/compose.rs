@@ -20,3 +20,6 @@ pub(crate) mod paths;
 pub(crate) mod project;
 pub(crate) mod schema;
 mod unique;
+
+pub(crate) use expand::expand;
+pub(crate) use merge::take_marks;

@@ -8,6 +8,7 @@
 //! | [`load`] | the way from files to the application |
 //! | [`app`] | the result: services, how they are built, run, reached and checked; routes |
 //! | [`diagnostic`] | problems with file, line, column, caret and hint; their rendering |
+//! | [`overlay`] | `tutti.yaml`: its types, its JSON Schema, its routes |
 //! | [`source`] | the texts that were read, and places in them |
 //! | [`interpolate`] | variables in values |
 //! | `yaml` | a YAML tree in which every node knows its place |
@@ -20,8 +21,11 @@ pub mod dotenv;
 pub mod interpolate;
 mod load;
 mod normal;
+pub mod overlay;
+mod routing;
 pub mod source;
 mod value;
 mod yaml;
 
 pub use load::{LoadOptions, Loaded, load};
+pub use overlay::schema;

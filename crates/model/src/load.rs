@@ -12,9 +12,9 @@ use crate::compose::files::{Loader, Place};
 use crate::compose::schema::{Shape, top::TOP};
 use crate::compose::{check, consistency, decode, discover, normalise, notices, paths, project};
 use crate::diagnostic::{Problem, Problems, Report};
-use crate::normal;
 use crate::source::Sources;
 use crate::yaml::Node;
+use crate::{normal, overlay, routing};
 
 /// What to load. Everything but `folder` may be left empty.
 #[derive(Clone, Debug, Default)]
@@ -75,28 +75,53 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
     consistency::consistency(&root, &disabled, &mut loader.report);
     notices::notices(&root, &mut loader.report);
     let services = decode::services(&root, &mut loader.report);
-    let Some(name) = name.filter(|_| !loader.report.failed()) else {
-        return Err(loader.report.into_problems());
-    };
+    let known = Known { root: &root, disabled: &disabled, env: &env };
+    let Some(name) = name else { return Err(loader.report.into_problems()) };
     let model = normal::print(&root, name.as_str());
-    let application = Application {
-        name,
-        folder: found.folder,
-        files: loader.files,
-        services,
-        routing: Routing::default(),
-    };
-    let application = finish(application, &root);
+    let application =
+        Application { name, folder: found.folder, files: Vec::new(), services, routing: Routing::default() };
+    let application = finish(application, options, &start, &known, &mut loader);
+    if loader.report.failed() {
+        return Err(loader.report.into_problems());
+    }
     Ok(Loaded { application, notices: loader.report.into_notices(), model })
 }
 
-fn finish(mut application: Application, root: &Node) -> Application {
+/// What is known from the compose files when the overlay is read.
+struct Known<'a> {
+    root: &'a Node,
+    disabled: &'a [String],
+    env: &'a Environment,
+}
+
+/// Lays the overlay over the application, and adds what depends on both: peers and listeners.
+fn finish(
+    mut application: Application,
+    options: &LoadOptions,
+    start: &Path,
+    known: &Known<'_>,
+    loader: &mut Loader,
+) -> Application {
+    let overlay = match &options.overlay {
+        Some(path) => Some(paths::clean(&start.join(path))),
+        None => overlay::NAMES.iter().map(|name| application.folder.join(name)).find(|path| path.exists()),
+    };
+    let overlay = overlay.and_then(|path| overlay::read(&path, known.env, loader));
+    let mut uses = overlay::Uses::new();
+    let mut gateway = None;
+    if let Some(overlay) = &overlay {
+        let (services, folder) = (&mut application.services, &application.folder);
+        uses = overlay::apply(overlay, services, known.disabled, folder, known.env, &mut loader.report);
+        gateway = overlay::gateway(overlay, &application, &mut loader.report);
+    }
     let names: Vec<_> = application.services.keys().cloned().collect();
-    for (name, peers) in decode::peers(root, &names, &BTreeMap::new()) {
+    for (name, peers) in decode::peers(known.root, &names, &uses) {
         if let Some(service) = application.services.get_mut(&name) {
             service.peers = peers;
         }
     }
+    application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
+    application.files = std::mem::take(&mut loader.files);
     application
 }
 

@@ -138,7 +138,8 @@ fn is_filled(shape: &Shape, node: &Node, value: &Json) -> bool {
     match value {
         Json::Null | Json::Bool(false) => false,
         Json::Number(number) => number.as_f64() != Some(0.0),
-        Json::String(text) => !text.is_empty() && !(matches!(shape, Shape::Bytes) && text == "0"),
+        Json::String(text) if matches!(shape, Shape::Bytes) => text != "0",
+        Json::String(text) => !text.is_empty(),
         Json::Array(list) => !list.is_empty(),
         Json::Object(map) => !map.is_empty() || is_object(shape, node),
         Json::Bool(true) => true,

@@ -7,7 +7,7 @@ pub(crate) use lists::clean as clean_target;
 use tutti_core::code;
 
 use super::merge::{as_mapping, dependency, null};
-use crate::budget::{self, Budget};
+use crate::budget::Budget;
 use crate::diagnostic::{Problem, Report};
 use crate::source::Span;
 use crate::value::words;
@@ -75,11 +75,9 @@ fn service(node: &mut Node, budget: &mut Budget, report: &mut Report) {
                     *node = mapping(node.span, [("service", string(name))]);
                 }
             }
-            "gpus" => {
-                if node.as_str().is_some() {
-                    let all = mapping(node.span, [("count", string("all"))]);
-                    node.value = Value::List(vec![all]);
-                }
+            "gpus" if node.as_str().is_some() => {
+                let all = mapping(node.span, [("count", string("all"))]);
+                node.value = Value::List(vec![all]);
             }
             "networks" | "models" => *node = as_mapping(std::mem::replace(node, empty()), null),
             "dns" => {
@@ -92,12 +90,7 @@ fn service(node: &mut Node, budget: &mut Budget, report: &mut Report) {
             "volumes" => lists::volumes(node, report),
             "devices" => lists::devices(node, report),
             "secrets" | "configs" => lists::file_references(node),
-            "ports" => {
-                if lists::ports(node, budget, report).is_err() {
-                    report.error(code::MODEL_LIMIT, node.span, budget::message());
-                    node.value = Value::Bad;
-                }
-            }
+            "ports" => lists::ports(node, budget, report),
             "command" | "entrypoint" => command(node, key, report),
             "healthcheck" => {
                 if let Some(test) = node.get_mut("test") {

@@ -19,14 +19,13 @@ pub(crate) fn coerce(node: &mut Node, shape: &Shape, key: &str, report: &mut Rep
         return;
     }
     match shape {
-        Shape::Any => {}
         Shape::OrNull(inner) => coerce(node, inner, key, report),
         Shape::Either(shapes) => match shapes.iter().find(|shape| accepts(shape, node)) {
             Some(shape) => coerce(node, shape, key, report),
             None => wrong_type(node, shape, key, report),
         },
         _ if !accepts(shape, node) => wrong_type(node, shape, key, report),
-        Shape::Object(object) => keys(node, object, key, report),
+        Shape::Object(object) => keys(node, object, report),
         Shape::Map(names, inner) => named(node, *names, inner, key, report),
         Shape::List(inner) | Shape::Set(inner) => {
             if let Value::List(list) = &mut node.value {
@@ -43,7 +42,6 @@ pub(crate) fn coerce(node: &mut Node, shape: &Shape, key: &str, report: &mut Rep
 pub(crate) fn accepts(shape: &Shape, node: &Node) -> bool {
     let value = &node.value;
     match shape {
-        Shape::Any => true,
         Shape::OrNull(inner) => *value == Value::Null || accepts(inner, node),
         Shape::Either(shapes) => shapes.iter().any(|shape| accepts(shape, node)),
         Shape::Text | Shape::Checked(_) | Shape::OneOf(_) | Shape::Duration => {
@@ -64,7 +62,6 @@ pub(crate) fn accepts(shape: &Shape, node: &Node) -> bool {
 /// What a shape asks for, in a sentence.
 fn wanted(shape: &Shape) -> String {
     match shape {
-        Shape::Any => "anything".to_owned(),
         Shape::OrNull(inner) => wanted(inner),
         Shape::Text | Shape::Checked(_) => "a string".to_owned(),
         Shape::OneOf(words) => words.join(", "),
@@ -106,7 +103,7 @@ fn bad(node: &mut Node, problem: Problem, report: &mut Report) {
     node.value = Value::Bad;
 }
 
-fn keys(node: &mut Node, object: &'static Object, key: &str, report: &mut Report) {
+fn keys(node: &mut Node, object: &'static Object, report: &mut Report) {
     let Some(map) = node.as_map_mut() else { return };
     map.retain(|name, entry| {
         if let Some(field) = object.field(name) {
@@ -116,18 +113,18 @@ fn keys(node: &mut Node, object: &'static Object, key: &str, report: &mut Report
         if name.starts_with("x-") && object.extensions {
             return true;
         }
-        report.add(unknown_key(name, entry.key, object, key));
+        report.add(unknown_key(name, entry.key, object));
         false
     });
 }
 
-fn unknown_key(name: &str, span: Span, object: &Object, key: &str) -> Problem {
-    let inside =
-        if key.is_empty() || key == "services" { object.what.to_owned() } else { object.what.to_owned() };
+fn unknown_key(name: &str, span: Span, object: &Object) -> Problem {
     let hint = suggest::nearest(name, object.fields.iter().map(|field| field.name))
         .map(|near| format!("did you mean `{near}`?"))
         .or_else(|| misplaced(name));
-    Problem::error(code::UNKNOWN_KEY, format!("`{name}` is not a key of {inside}")).at(span).maybe_hint(hint)
+    Problem::error(code::UNKNOWN_KEY, format!("`{name}` is not a key of {}", object.what))
+        .at(span)
+        .maybe_hint(hint)
 }
 
 /// Keys that exist elsewhere.
@@ -201,7 +198,7 @@ fn dict(node: &mut Node, key: &str, report: &mut Report) {
                 let message = format!("an item of `{key}` has to be KEY=VALUE, and this is {}", item.kind());
                 let problem = Problem::error(code::WRONG_TYPE, message).at(item.span).maybe_hint(hint);
                 bad(item, problem, report);
-            } else if item.as_str().is_some_and(|text| ends_in_space(text)) && key == "environment" {
+            } else if item.as_str().is_some_and(ends_in_space) && key == "environment" {
                 let problem =
                     Problem::error(code::BAD_VALUE, "the variable's name ends with a space").at(item.span);
                 bad(item, problem, report);
@@ -300,12 +297,9 @@ fn number(text: &str) -> Checked {
 /// Checks the merged tree: keys that must be there, values that nobody filled, and repetitions in sets.
 pub(crate) fn complete(node: &Node, shape: &Shape, key: &str, report: &mut Report) {
     match shape {
-        Shape::OrNull(inner) => {
-            if !node.is_null() {
-                complete(node, inner, key, report);
-            }
-        }
-        Shape::Any | Shape::Command => {}
+        Shape::OrNull(_) if node.is_null() => {}
+        Shape::OrNull(inner) => complete(node, inner, key, report),
+        Shape::Command => {}
         Shape::Either(shapes) if !node.is_null() => {
             if let Some(shape) = shapes.iter().find(|shape| accepts(shape, node)) {
                 complete(node, shape, key, report);

@@ -220,6 +220,15 @@ impl Check<'_> {
         for port in service.get("ports").map(Node::items).unwrap_or_default() {
             port_values(port, report);
         }
+        for item in service.get("expose").map(Node::items).unwrap_or_default() {
+            let text = item.scalar().unwrap_or_default();
+            let (range, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
+            if let Err(why) = crate::value::ports::range(range) {
+                report.error(code::BAD_VALUE, item.span, format!("`expose`: {why}"));
+            } else if !matches!(protocol, "tcp" | "udp" | "sctp") {
+                report.error(code::BAD_VALUE, item.span, format!("`expose`: `{protocol}` is not a protocol"));
+            }
+        }
         device_requests(service, report);
     }
 

@@ -54,10 +54,11 @@ pub(crate) fn resolve(root: &mut Node, base: &Path, env: &Environment) {
         let node = &mut entry.node;
         // The local driver's way to say "bind mount".
         let bind = node.get("driver_opts").and_then(|options| options.str("o")) == Some("bind");
-        if node.str("driver") == Some("local") && bind {
-            if let Some(options) = node.get_mut("driver_opts") {
-                resolver.at(options, "device");
-            }
+        if node.str("driver") == Some("local")
+            && bind
+            && let Some(options) = node.get_mut("driver_opts")
+        {
+            resolver.at(options, "device");
         }
     }
 }

@@ -13,8 +13,6 @@ pub(crate) mod values;
 /// The shape of a value.
 #[derive(Debug)]
 pub(crate) enum Shape {
-    /// Anything.
-    Any,
     /// A string.
     Text,
     /// A string with a syntax.

@@ -37,10 +37,11 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Port>, String> {
     }
     let (first, last) = range(container)?;
     let host_range = if host.is_empty() { None } else { Some(range(host)?) };
-    if let Some((low, high)) = host_range {
-        if high - low != last - first && last != first {
-            return Err(format!("the ranges {host} and {container} do not have the same length"));
-        }
+    if let Some((low, high)) = host_range
+        && high - low != last - first
+        && last != first
+    {
+        return Err(format!("the ranges {host} and {container} do not have the same length"));
     }
     let mut ports: Vec<Port> = (first..=last)
         .map(|target| {

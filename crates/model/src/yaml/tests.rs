@@ -105,7 +105,7 @@ fn billion_laughs_are_refused_at_once() {
 fn a_long_text_repeated_is_refused_too() {
     let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), ["*a"; 100].join(","));
     let (nodes, problems) = read(&text);
-    assert!(nodes.is_none() && problems.contains("TUT0114"), "{}", &problems[..200]);
+    assert!(nodes.is_none() && problems.contains("TUT0114"), "{}", problems.get(..200).unwrap_or(&problems));
 }
 
 #[test]

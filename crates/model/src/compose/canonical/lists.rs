@@ -3,15 +3,15 @@
 use tutti_core::code;
 
 use super::{mapping, string};
-use crate::budget::{Budget, Spent};
+use crate::budget::{self, Budget};
 use crate::diagnostic::{Problem, Report};
 use crate::source::Span;
 use crate::value::{ports, volume};
 use crate::yaml::{Entry, Map, Node, Value};
 
 /// Each port of a range becomes an item of its own.
-pub(super) fn ports(node: &mut Node, budget: &mut Budget, report: &mut Report) -> Result<(), Spent> {
-    let Value::List(list) = &mut node.value else { return Ok(()) };
+pub(super) fn ports(node: &mut Node, budget: &mut Budget, report: &mut Report) {
+    let Value::List(list) = &mut node.value else { return };
     let mut out = Vec::with_capacity(list.len());
     for item in std::mem::take(list) {
         let Some(short) = item.scalar() else {
@@ -20,7 +20,10 @@ pub(super) fn ports(node: &mut Node, budget: &mut Budget, report: &mut Report) -
         };
         match ports::parse(&short) {
             Ok(parsed) => {
-                budget.take(parsed.len() * 5, parsed.len() * 64)?;
+                if budget.take(parsed.len() * 5, parsed.len() * 64).is_err() {
+                    report.error(code::MODEL_LIMIT, item.span, budget::message());
+                    break;
+                }
                 out.extend(parsed.into_iter().map(|port| long_port(item.span, port)));
             }
             Err(why) => {
@@ -31,7 +34,6 @@ pub(super) fn ports(node: &mut Node, budget: &mut Budget, report: &mut Report) -
         }
     }
     *list = out;
-    Ok(())
 }
 
 fn long_port(span: Span, port: ports::Port) -> Node {

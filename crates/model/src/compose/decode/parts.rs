@@ -53,7 +53,8 @@ pub(super) fn ports(node: &Node) -> (Vec<Published>, Vec<Listen>) {
     for item in node.get("expose").map(Node::items).unwrap_or_default() {
         let text = item.scalar().unwrap_or_default();
         let (range, kind) = text.split_once('/').unwrap_or((&text, "tcp"));
-        for port in notation::range(range).map_or(1..=0, |(low, high)| low..=high) {
+        let Ok((low, high)) = notation::range(range) else { continue };
+        for port in low..=high {
             listen(Listen { port, protocol: protocol_of(None, port), udp: kind.eq_ignore_ascii_case("udp") });
         }
     }
