@@ -20,6 +20,7 @@ pub(crate) fn consistency(root: &Node, disabled: &[String], report: &mut Report)
         check.references(report);
         check.dependencies(report);
         check.values(report);
+        check.twice_said(report);
         check.mounts(report);
     }
     for section in ["networks", "volumes", "secrets", "configs"] {
@@ -167,33 +168,6 @@ impl Check<'_> {
             report.add(problem.hint("or write it as one string, which a shell runs"));
         }
         let deploy = service.get("deploy");
-        let limits = deploy.and_then(|deploy| deploy.get("resources")).and_then(|all| all.get("limits"));
-        let reservations =
-            deploy.and_then(|deploy| deploy.get("resources")).and_then(|all| all.get("reservations"));
-        let pairs = [
-            ("scale", deploy, "replicas", true),
-            ("cpus", limits, "cpus", false),
-            ("mem_limit", limits, "memory", false),
-            ("mem_reservation", reservations, "memory", false),
-            ("pids_limit", limits, "pids", false),
-        ];
-        for (key, other, other_key, only_given) in pairs {
-            let (Some(left), Some(other)) = (service.get(key), other) else { continue };
-            let right = other.get(other_key);
-            // Compose compares with the limits as a whole: one that is not said there is zero.
-            let differ = match right {
-                Some(right) => text_of(left) != text_of(right) && right.value != Value::Bad,
-                None => !only_given && text_of(left) != Some("0".to_owned()) && left.value != Value::Bad,
-            };
-            if differ {
-                let message = format!("`{key}` and `{other_key}` under `deploy` differ");
-                report.add(
-                    Problem::error(code::CONFLICT, message)
-                        .at(left.span)
-                        .also(right.map_or(other.span, |right| right.span), "the other is here"),
-                );
-            }
-        }
         let copies =
             service.int("scale").or_else(|| deploy.and_then(|deploy| deploy.int("replicas"))).unwrap_or(1);
         if copies > 1
@@ -230,6 +204,39 @@ impl Check<'_> {
             }
         }
         device_requests(service, report);
+    }
+
+    /// What is said in two places has to be the same.
+    fn twice_said(&self, report: &mut Report) {
+        let service = self.service;
+        let deploy = service.get("deploy");
+        let limits = deploy.and_then(|deploy| deploy.get("resources")).and_then(|all| all.get("limits"));
+        let reservations =
+            deploy.and_then(|deploy| deploy.get("resources")).and_then(|all| all.get("reservations"));
+        let pairs = [
+            ("scale", deploy, "replicas", true),
+            ("cpus", limits, "cpus", false),
+            ("mem_limit", limits, "memory", false),
+            ("mem_reservation", reservations, "memory", false),
+            ("pids_limit", limits, "pids", false),
+        ];
+        for (key, other, other_key, only_given) in pairs {
+            let (Some(left), Some(other)) = (service.get(key), other) else { continue };
+            let right = other.get(other_key);
+            // Compose compares with the limits as a whole: one that is not said there is zero.
+            let differ = match right {
+                Some(right) => text_of(left) != text_of(right) && right.value != Value::Bad,
+                None => !only_given && text_of(left) != Some("0".to_owned()) && left.value != Value::Bad,
+            };
+            if differ {
+                let message = format!("`{key}` and `{other_key}` under `deploy` differ");
+                report.add(
+                    Problem::error(code::CONFLICT, message)
+                        .at(left.span)
+                        .also(right.map_or(other.span, |right| right.span), "the other is here"),
+                );
+            }
+        }
     }
 
     /// No two things may be mounted at the same place.
