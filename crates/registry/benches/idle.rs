@@ -184,7 +184,7 @@ struct Usage {
 impl Usage {
     fn now() -> Self {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<u64> = stat
+        let fields: Vec<i64> = stat
             .rsplit(')')
             .next()
             .unwrap()
@@ -192,7 +192,7 @@ impl Usage {
             .filter_map(|field| field.parse().ok())
             .collect();
         // Behind the name and the state (a letter): utime and stime are the 11th and 12th numbers, in ticks of 10 ms.
-        let ticks = fields.get(10).unwrap() + fields.get(11).unwrap();
+        let ticks = u64::try_from(fields.get(10).unwrap() + fields.get(11).unwrap()).unwrap();
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
