@@ -1,2 +1,42 @@
-//! Development commands.
-fn main() {}
+//! Commands of development: `cargo xtask tidy | test | demo`. One file for each.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod demo;
+mod shell;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Commands of development.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Hold the house rules: floors, sizes, licences, docs, format, lints.
+    Tidy(tidy::Args),
+    /// Run every test and count.
+    Test(test::Args),
+    /// Build Tutti, start the example shop behind its gateway, and print the address.
+    Demo(demo::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Cli::parse().command {
+        Command::Tidy(args) => tidy::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Demo(args) => demo::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

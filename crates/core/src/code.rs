@@ -64,11 +64,30 @@ codes! {
     NO_COMPOSE_FILE = 103, "No compose file was found";
     // 02xx: supervisor
     PORT_TAKEN = 201, "A port that the application publishes is taken";
+    SETUP_FAILED = 202, "A build step of a service failed";
+    PROGRAM_NOT_FOUND = 203, "A service's program was not found";
+    NOT_EXECUTABLE = 204, "A service's program may not be executed";
+    FOLDER_MISSING = 205, "A service's folder does not exist";
+    EXITED_DURING_START = 206, "A service exited while it started";
+    NEVER_HEALTHY = 207, "A service did not become healthy";
+    CRASH_LOOP = 208, "A service exits again and again";
+    NO_COMMAND = 209, "It is not known how to run a service";
+    FIXED_PORT_REPLICAS = 210, "A service with a fixed port cannot have several replicas";
+    KEEPER_FAILED = 211, "The keeper of the processes cannot be started";
+    UNKNOWN_SERVICE = 212, "There is no such service";
+    DEPENDENCY_FAILED = 213, "A service that another one depends on has failed";
+    FIXED_PORT_TAKEN = 214, "The fixed port of a service is taken";
+    LEFTOVERS = 215, "Processes of an earlier run could not be ended";
+    LOGS_DROPPED = 216, "Lines of a service's log were dropped";
     // 03xx: store
     DATA_DIR_LOCKED = 301, "Another process holds the data directory";
     DATA_FORMAT = 302, "The data directory has a format this version cannot read";
     DISK_FULL = 303, "No space is left for the state";
+    STATE_DAMAGED = 304, "The state database is damaged";
+    DATA_DIR_UNSAFE = 305, "The data directory is not safe to use";
+    DATA_DIR_IO = 306, "The data directory cannot be read or written";
     // 04xx: registry
+    REGISTRY_STATE = 401, "The registry's state cannot be read or written";
     // 05xx: proxy and net
     NO_ROUTE = 501, "No route matches the request";
     NO_INSTANCE = 502, "No instance of the service is ready";
@@ -84,6 +103,8 @@ codes! {
     NOT_SERVED = 512, "The method is not served";
     CLIENT_GONE = 513, "The client went away or sent no body in time";
     // 06xx: command line
+    NOT_RUNNING = 601, "Nothing runs here";
+    ALREADY_RUNNING = 602, "It runs already";
 }
 
 #[cfg(test)]

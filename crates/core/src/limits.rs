@@ -81,6 +81,36 @@ pub const LOG_LINE_BYTES: usize = 64 << 10;
 /// Transitions kept for each instance.
 pub const TRANSITIONS_KEPT: usize = 64;
 
+/// Longest key of the state. Keys name things; what is longer is a value.
+pub const STATE_KEY_BYTES: usize = 1 << 10;
+
+/// Largest value of the state. What is larger belongs into a file or a log.
+pub const STATE_VALUE_BYTES: usize = 1 << 20;
+
+/// Most compares, and most operations in either branch, of one state transaction.
+pub const STATE_TXN_OPS: usize = 128;
+
+/// Most bytes of keys and values that one state transaction carries.
+pub const STATE_TXN_BYTES: usize = 8 << 20;
+
+/// Entries in a page of the state when the reader names no limit.
+pub const STATE_PAGE: usize = 1_000;
+
+/// Most entries in a page of the state, whatever the reader asks for.
+pub const STATE_PAGE_MAX: usize = 10_000;
+
+/// A page of the state ends early once it holds so many bytes.
+pub const STATE_PAGE_BYTES: usize = 8 << 20;
+
+/// Requests that wait for the state's one writer. Further callers wait before they queue.
+pub const STATE_QUEUE: usize = 1_024;
+
+/// Shortest time of a lease: below it, a slow disk would end leases that are kept alive.
+pub const STATE_LEASE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest time of a lease.
+pub const STATE_LEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Longest host name that is routed (RFC 1035 section 2.3.4 allows 255 octets on the wire).
 pub const HOST_BYTES: usize = 255;
 
@@ -125,3 +155,15 @@ pub const ACCESS_LOG_FIELD: usize = 2 << 10;
 
 /// Callers whose `X-Forwarded-*` values one worker keeps ready.
 pub const STAMPS: usize = 16;
+
+/// Transitions kept for each service, those of instances that are gone included.
+pub const TRANSITIONS_KEPT_OF_SERVICE: usize = 4_096;
+
+/// Changes of the catalog that wait to be written while the state fails; beyond it the oldest are given up.
+pub const REGISTRY_WRITES_PENDING: usize = 65_536;
+
+/// Instances under suspicion that wait to be looked at.
+pub const REGISTRY_SUSPECTS: usize = 1_024;
+
+/// Calls to the registry that wait to be carried out; further callers wait.
+pub const REGISTRY_CALLS: usize = 1_024;

@@ -87,6 +87,44 @@ pub struct Service {
     pub external: Vec<(u16, String)>,
 }
 
+impl Service {
+    /// A service with Compose's defaults and nothing said.
+    pub fn new(name: ServiceName) -> Self {
+        Self {
+            name,
+            image: None,
+            build: None,
+            run: None,
+            setup: None,
+            dir: None,
+            fixed_port: None,
+            entrypoint: None,
+            command: None,
+            environment: IndexMap::new(),
+            working_dir: None,
+            listens: Vec::new(),
+            published: Vec::new(),
+            depends_on: IndexMap::new(),
+            peers: Vec::new(),
+            health: None,
+            restart: Restart::No,
+            replicas: 1,
+            stop_signal: SIGTERM,
+            stop_grace_period: Duration::from_secs(10),
+            mounts: Vec::new(),
+            labels: BTreeMap::new(),
+            memory_limit: None,
+            cpu_limit: None,
+            version: None,
+            skip: false,
+            external: Vec::new(),
+        }
+    }
+}
+
+/// The signal's number on every Unix (POSIX fixes it, see kill(1)).
+const SIGTERM: i32 = 15;
+
 /// Where a service's source is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Build {
@@ -198,6 +236,8 @@ pub enum Test {
         port: u16,
         /// The path and query.
         path: String,
+        /// Any answer passes, whatever its status: what `curl` without `--fail` means.
+        any_status: bool,
     },
     /// A connection, from the overlay or understood from an `nc` command.
     Tcp {

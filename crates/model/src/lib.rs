@@ -8,3 +8,4 @@
 //! | [`app`] | the result: services, how they are built, run, reached and checked; routes |
 
 pub mod app;
+pub mod health;

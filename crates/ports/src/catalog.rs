@@ -59,6 +59,8 @@ pub enum Probe {
         path: String,
         /// The Host header; `addr` if none.
         host: Option<String>,
+        /// Any answer passes, whatever its status: what `curl` without `--fail` means.
+        any_status: bool,
     },
     /// A connection that is accepted passes.
     Tcp {

@@ -22,7 +22,7 @@ pub struct LeaseId(pub u64);
 /// One key and what the store knows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The key: UTF-8, `/`-separated by convention, at most 1 KiB.
+    /// The key: UTF-8, `/`-separated by convention, 1 byte to 1 KiB. Keys are ordered by their bytes.
     pub key: String,
     /// The value: at most 1 MiB.
     pub value: Bytes,
@@ -73,8 +73,10 @@ pub enum Op {
     },
 }
 
-/// `if all compares hold { then } else { otherwise }`, at once or not at all. At most 128 operations;
-/// no key is changed twice.
+/// `if all compares hold { then } else { otherwise }`, at once or not at all. At most 128 compares, 128
+/// operations in either branch and 8 MiB in all; no branch names a key twice, be it by a prefix.
+///
+/// Writing the value that a key has already is a change; removing what is not there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
     /// The conditions; none holds always.
@@ -101,7 +103,7 @@ pub struct Range {
     pub prefix: String,
     /// Only keys greater than this one: pages through a long range.
     pub after: Option<String>,
-    /// At most so many entries; 0 means the engine's own page size.
+    /// At most so many entries; 0 means the engine's own page size. A page of large values may hold fewer.
     pub limit: usize,
 }
 
@@ -139,8 +141,9 @@ pub struct Changes {
 /// Why the state could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The change feed no longer reaches back so far: read the range again and go on from its revision.
-    #[error("changes before revision {} are compacted", oldest.0)]
+    /// The change feed no longer reaches back so far, or has never come so far (the store was restored from
+    /// an older copy): read the range again and go on from its revision.
+    #[error("the change feed begins after revision {}: read the range again", oldest.0)]
     Compacted {
         /// The oldest revision that can still be given as `after`.
         oldest: Revision,

@@ -1,0 +1,224 @@
+//! [`Store`] on SQLite: write-ahead log, `synchronous=FULL`, one writer thread, readers beside it.
+//!
+//! The life of a write: checked against the limits → queued (bounded by [`limits::STATE_QUEUE`]) → carried out by the
+//! writer in a savepoint of its own, together with whatever else has arrived → committed and synced → head
+//! moved → answered. A request that is refused leaves its neighbours alone; a commit that fails fails for all of them.
+//!
+//! Reads take a snapshot on a connection of a small pool. A snapshot holds only what was synced.
+
+mod apply;
+mod error;
+mod read;
+mod readers;
+mod schema;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tutti_core::limits;
+use tutti_core::time::Clock;
+use tutti_ports::state::{Changes, Entries, LeaseId, Outcome, Range, Revision, StateError, Store, Txn};
+
+pub use error::OpenError;
+
+use self::error::Closed;
+use self::readers::Readers;
+use self::writer::{Queued, Request, Writer};
+use crate::config::Options;
+use crate::dir::DataDir;
+use crate::metrics::Metrics;
+use crate::model::history::{History, Mark};
+use crate::model::leases::Leases;
+use crate::model::rules;
+
+/// The state of one machine. Close it with [`SqliteStore::shutdown`]; dropping it waits for the queue to drain.
+pub struct SqliteStore {
+    queue: Mutex<Option<mpsc::Sender<Queued>>>,
+    places: Arc<Semaphore>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    readers: Readers,
+    head: watch::Receiver<Revision>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    /// Keeps the lock until the database is closed.
+    _dir: DataDir,
+}
+
+impl SqliteStore {
+    /// Opens the state in a data directory, or creates it. Blocks on the disk; call it before serving.
+    pub fn open(dir: &DataDir, options: Options, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_tuned(dir, options, clock, |_| Ok(()))
+    }
+
+    fn open_tuned(
+        dir: &DataDir,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        tune: impl FnOnce(&Connection) -> Result<(), rusqlite::Error>,
+    ) -> Result<Self, OpenError> {
+        let path = dir.state_path();
+        let fail = |error| OpenError::new(path.clone(), error);
+        let conn = schema::open_writer(&path)?;
+        tune(&conn).map_err(fail)?;
+        let readers = Readers::open(&path, options.readers)?;
+        let now = clock.monotonic();
+        let revision = conn.query_row("SELECT revision FROM meta", [], |row| row.get(0)).map_err(fail)?;
+        let revision = Revision(apply::from_sql(revision));
+        let (leases, history) = load_leases(&conn, now)
+            .and_then(|leases| Ok((leases, load_history(&conn, now)?)))
+            .map_err(fail)?;
+        let (head_tx, head) = watch::channel(revision);
+        let (queue, requests) = mpsc::channel();
+        let metrics = Arc::new(Metrics::default());
+        let writer = Writer {
+            conn,
+            queue: requests,
+            head: head_tx,
+            leases,
+            history,
+            clock: Arc::clone(&clock),
+            options,
+            metrics: Arc::clone(&metrics),
+            ended: None,
+            expiry_not_before: Duration::ZERO,
+        };
+        writer.show(revision);
+        let writer = spawn(&path, writer)?;
+        Ok(Self {
+            queue: Mutex::new(Some(queue)),
+            places: Arc::new(Semaphore::new(limits::STATE_QUEUE)),
+            writer: Mutex::new(Some(writer)),
+            readers,
+            head,
+            metrics,
+            clock,
+            _dir: dir.clone(),
+        })
+    }
+
+    /// What the store counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Refuses new requests, carries out and answers what is queued, and closes the database.
+    pub async fn shutdown(&self) {
+        self.close_queue();
+        self.readers.close().await;
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && !matches!(tokio::task::spawn_blocking(|| writer.join()).await, Ok(Ok(())))
+        {
+            tracing::error!("the writer of the state ended by a panic");
+        }
+    }
+
+    fn close_queue(&self) {
+        self.places.close();
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StateError>>) -> Request,
+    ) -> Result<T, StateError> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Closed)?;
+        let (reply, answer) = oneshot::channel();
+        {
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = queue.as_ref().ok_or(Closed)?;
+            // Under the lock, so that the times grow along the queue.
+            let asked = self.clock.monotonic();
+            queue.send(Queued { request: request(reply), asked, place }).map_err(|_| Closed)?;
+        }
+        answer.await.map_err(|_| Closed)?
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close_queue();
+        self.readers.close_idle();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of the state ended by a panic");
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for SqliteStore {
+    async fn txn(&self, txn: Txn) -> Result<Outcome, StateError> {
+        rules::check_txn(&txn)?;
+        self.ask(|reply| Request::Txn(txn, reply)).await
+    }
+
+    async fn range(&self, range: Range) -> Result<Entries, StateError> {
+        self.readers.run(move |conn| read::range(conn, &range)).await
+    }
+
+    async fn changes(&self, after: Revision, prefix: &str, limit: usize) -> Result<Changes, StateError> {
+        let prefix = prefix.to_owned();
+        self.readers.run(move |conn| read::changes(conn, after, &prefix, limit)).await
+    }
+
+    fn head(&self) -> watch::Receiver<Revision> {
+        self.head.clone()
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StateError> {
+        rules::check_ttl(ttl)?;
+        self.ask(|reply| Request::Grant(ttl, reply)).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StateError> {
+        self.ask(|reply| Request::KeepAlive(lease, reply)).await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StateError> {
+        self.ask(|reply| Request::Revoke(lease, reply)).await
+    }
+}
+
+fn spawn(path: &Path, writer: Writer) -> Result<JoinHandle<()>, OpenError> {
+    std::thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || writer.run())
+        .map_err(|error| OpenError::Engine { path: path.to_owned(), source: Box::new(error) })
+}
+
+/// Every lease gets its full time again: how long the store was down is not held against it.
+fn load_leases(conn: &Connection, now: Duration) -> Result<Leases, rusqlite::Error> {
+    let mut leases = Leases::default();
+    let mut statement = conn.prepare("SELECT id, ttl_ms FROM lease")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, ttl_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+        leases.begin(LeaseId(apply::from_sql(id)), Duration::from_millis(apply::from_sql(ttl_ms)), now);
+    }
+    Ok(leases)
+}
+
+fn load_history(conn: &Connection, now: Duration) -> Result<History, rusqlite::Error> {
+    let mut history = History::default();
+    let sql = "SELECT revision, count(*), sum(length(key) + coalesce(length(value), 0))
+        FROM change GROUP BY revision ORDER BY revision";
+    let mut statement = conn.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let number = |at| row.get(at).map(apply::from_sql);
+        let size = |at| number(at).map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        history.push(Mark { revision: Revision(number(0)?), changes: size(1)?, bytes: size(2)? }, now);
+    }
+    Ok(history)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,555 @@
+//! Finding out how a service is built and run from its own folder.
+//!
+//! The order of what is believed, first wins:
+//! 1. what the overlay says: `run:`, `setup:`;
+//! 2. Compose's `entrypoint` and `command`, and the Dockerfile's `ENTRYPOINT` and `CMD`, if the program they name is one of the
+//!    folder's own language or lies in the folder;
+//! 3. a `Procfile`'s `web:` line;
+//! 4. the language's habit: `npm start`, the built jar, the built binary, `main.py`.
+//!
+//! Nothing is executed here and nothing is written: the result is a [`Plan`] that can be shown (`tutti config print
+//! --plan`) before it is carried out, or a [`Cannot`] that says exactly what is missing and what to do.
+
+mod dockerfile;
+mod go;
+mod image;
+mod java;
+mod node;
+mod own_port;
+mod python;
+mod rust;
+mod tool;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use tutti_model::app::{Command, Service};
+
+pub use dockerfile::Dockerfile;
+pub use own_port::{expand, fill, in_env as own_ports_in_env};
+pub use tool::{Tool, Toolbox};
+
+/// How a service is built and run in process mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Build steps, one after the other.
+    pub steps: Vec<Step>,
+    /// The process.
+    pub launch: Launch,
+    /// What was inferred and from where, a line each, for `up` and `config print`.
+    pub notes: Vec<String>,
+}
+
+/// A build step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is shown: the command in short.
+    pub name: String,
+    /// The command.
+    pub command: Command,
+    /// Where it runs.
+    pub cwd: PathBuf,
+    /// Environment on top of the inherited one.
+    pub env: IndexMap<String, String>,
+    /// What it depends on: it is skipped while none of these has changed.
+    pub inputs: Inputs,
+    /// What it makes: it runs again when one of these is not there.
+    pub outputs: Vec<PathBuf>,
+    /// Steps of one group never run at the same time: their tools share a cache that is not made for it.
+    pub group: Option<&'static str>,
+}
+
+/// What a step depends on, besides its own command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// These files; one that does not exist counts as empty.
+    Files(Vec<PathBuf>),
+    /// Every file of the folder, without what builds leave there (see `setup::hash`).
+    Folder(PathBuf),
+}
+
+/// The process of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// What is executed.
+    pub program: Program,
+    /// The working folder.
+    pub cwd: PathBuf,
+    /// Environment below the service's own: from the Dockerfile's `ENV`, and what the language's tools need.
+    /// In values, [`OWN_PORT`] stands for the instance's port.
+    pub env: IndexMap<String, String>,
+    /// Folders put before `PATH`.
+    pub path: Vec<PathBuf>,
+    /// The ports that the image would expose (`EXPOSE`), for a service that names none.
+    pub exposes: Vec<u16>,
+    /// The image's own health check (`HEALTHCHECK`), for a service that has none.
+    pub health: Option<tutti_model::app::Healthcheck>,
+}
+
+/// What is executed. In arguments, [`OWN_PORT`] stands for the instance's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A command that is known now.
+    Command(Command),
+    /// The first of these files that exists when the steps are done, in a command made of `before`, the file, `after`.
+    /// A `*` in the last part of a path stands for anything but `/`.
+    Built {
+        /// The program that takes the file, such as `java -jar`; empty if the file is the program.
+        before: Vec<String>,
+        /// Where the file may be, in order.
+        candidates: Vec<PathBuf>,
+        /// Last parts of paths that do not count, such as `*-sources.jar`.
+        except: Vec<String>,
+        /// Arguments after it.
+        after: Vec<String>,
+    },
+}
+
+/// Stands for the port of the instance in inferred arguments and environment values.
+pub const OWN_PORT: &str = "${PORT}";
+
+/// Why a service cannot be run as a process, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cannot {
+    /// A program that its language needs is not installed.
+    #[error("{service} needs `{tool}` ({why}), which is not on PATH")]
+    Toolchain {
+        /// The service.
+        service: String,
+        /// The program.
+        tool: String,
+        /// What asks for it, such as `package.json`.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// It is an image of an engine that this version does not start.
+    #[error("{service} is the image {image}, {what}, which this version does not start")]
+    Engine {
+        /// The service.
+        service: String,
+        /// The image.
+        image: String,
+        /// What it is, such as `a PostgreSQL database`.
+        what: &'static str,
+        /// What to do.
+        remedy: String,
+    },
+    /// It is an image, and nothing says how to run it without one.
+    #[error("{service} is the image {image}; nothing says how to run it as a process")]
+    Image {
+        /// The service.
+        service: String,
+        /// The image.
+        image: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// There is a folder, but nothing in it that we know.
+    #[error("nothing in {folder} says how to run {service} (looked for {looked_for})")]
+    NoIdea {
+        /// The service.
+        service: String,
+        /// The folder.
+        folder: PathBuf,
+        /// The files looked for.
+        looked_for: &'static str,
+        /// What to do.
+        remedy: String,
+    },
+    /// The folder does not exist.
+    #[error("the folder {folder} of {service} does not exist")]
+    NoFolder {
+        /// The service.
+        service: String,
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+impl Cannot {
+    /// What to do, in words for a person.
+    pub fn remedy(&self) -> &str {
+        match self {
+            Cannot::Toolchain { remedy, .. }
+            | Cannot::Engine { remedy, .. }
+            | Cannot::Image { remedy, .. }
+            | Cannot::NoIdea { remedy, .. } => remedy,
+            Cannot::NoFolder { .. } => "correct `build:` in the compose file or `dir:` in tutti.yaml",
+        }
+    }
+}
+
+/// Where the results of builds that need a place of their own are kept: one folder for the service in the data directory.
+#[derive(Clone, Debug)]
+pub struct Workshop {
+    /// The folder; made when a step first needs it.
+    pub folder: PathBuf,
+}
+
+/// A language's answer for a folder.
+struct Kind {
+    /// The file that gave it away.
+    because: &'static str,
+    /// What its tools are.
+    tools: Vec<Tool>,
+    /// Build steps.
+    steps: Vec<Step>,
+    /// How it is run by habit; `None` when the folder has no habit (a library, no start script).
+    habit: Option<Program>,
+    /// First words of a command that belong to this language.
+    commands: &'static [&'static str],
+    /// Environment for the process.
+    env: Vec<(&'static str, String)>,
+    /// Folders put before `PATH`.
+    path: Vec<PathBuf>,
+}
+
+const LOOKED_FOR: &str = "package.json, requirements.txt, pyproject.toml, Cargo.toml, go.mod, pom.xml, build.gradle, Procfile, Dockerfile";
+
+/// Finds out how to build and run a service.
+pub fn plan(service: &Service, project: &Path, workshop: &Workshop, tools: &Toolbox) -> Result<Plan, Cannot> {
+    let folder = Folder::of(service, project)?;
+    let dockerfile = folder.as_ref().and_then(|_| read_dockerfile(service)).unwrap_or_default();
+    let kind = folder.as_ref().and_then(|folder| detect(folder, service, workshop, &dockerfile));
+    let mut notes = Vec::new();
+    let program = choose(service, folder.as_ref(), kind.as_ref(), &dockerfile, &mut notes)?;
+    let cwd = folder.map_or_else(|| project.to_owned(), |folder| folder.path);
+    let steps = steps(service, kind.as_ref(), &cwd, &mut notes);
+    require_tools(service, kind.as_ref(), &steps, tools)?;
+    let mut env: IndexMap<String, String> = dockerfile.env.clone();
+    let mut path = Vec::new();
+    if let Some(kind) = kind {
+        env.extend(kind.env.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        path = kind.path;
+    }
+    let ports: Vec<u16> =
+        service.listens.iter().map(|listen| listen.port).chain(dockerfile.exposes.clone()).collect();
+    let program = own_port::in_program(program, &ports, &mut notes);
+    own_port::in_env(&mut env, &ports);
+    let launch = Launch { program, cwd, env, path, exposes: dockerfile.exposes, health: dockerfile.health };
+    Ok(Plan { steps, launch, notes })
+}
+
+fn read_dockerfile(service: &Service) -> Option<Dockerfile> {
+    let build = service.build.as_ref()?;
+    let text = match (&build.dockerfile_inline, &build.dockerfile) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) => read_bounded(path)?,
+        (None, None) => read_bounded(&build.context.join("Dockerfile"))?,
+    };
+    Some(Dockerfile::parse(&text, build.target.as_deref(), &build.args))
+}
+
+/// The first language that recognises the folder.
+fn detect(folder: &Folder, service: &Service, workshop: &Workshop, dockerfile: &Dockerfile) -> Option<Kind> {
+    node::detect(folder)
+        .or_else(|| java::detect(folder, dockerfile))
+        .or_else(|| go::detect(folder, service, workshop, dockerfile))
+        .or_else(|| rust::detect(folder))
+        .or_else(|| python::detect(folder, workshop))
+}
+
+/// What is executed, by the order of belief.
+fn choose(
+    service: &Service,
+    folder: Option<&Folder>,
+    kind: Option<&Kind>,
+    dockerfile: &Dockerfile,
+    notes: &mut Vec<String>,
+) -> Result<Program, Cannot> {
+    if let Some(run) = &service.run {
+        return Ok(Program::Command(run.clone()));
+    }
+    let Some(folder) = folder else {
+        return Err(image::cannot(service));
+    };
+    if let Some((command, origin)) = container_command(service, dockerfile)
+        && let Some(command) = fits(&command, folder, kind, dockerfile)
+    {
+        notes.push(format!("runs `{}` (from {origin})", show(&command)));
+        return Ok(Program::Command(command));
+    }
+    if let Some(line) = folder.read("Procfile").as_deref().and_then(procfile_web) {
+        notes.push(format!("runs `{line}` (from Procfile)"));
+        return Ok(Program::Command(Command::Shell(line)));
+    }
+    if let Some(kind) = kind
+        && let Some(habit) = &kind.habit
+    {
+        notes.push(format!("runs `{}` (from {})", show_program(habit), kind.because));
+        return Ok(habit.clone());
+    }
+    let remedy = format!("say it in tutti.yaml: services: {{ {}: {{ run: \"…\" }} }}", service.name);
+    Err(Cannot::NoIdea {
+        service: service.name.to_string(),
+        folder: folder.path.clone(),
+        looked_for: LOOKED_FOR,
+        remedy,
+    })
+}
+
+/// What the container would execute: entrypoint then command (Dockerfile reference, "Understand how CMD and ENTRYPOINT
+/// interact"), Compose's before the image's.
+fn container_command(service: &Service, dockerfile: &Dockerfile) -> Option<(Command, &'static str)> {
+    let own = service.entrypoint.is_some() || service.command.is_some();
+    let entrypoint = service.entrypoint.clone().or_else(|| dockerfile.entrypoint.clone());
+    let command = match (&service.command, &service.entrypoint) {
+        (Some(command), _) => Some(command.clone()),
+        (None, Some(_)) => None,
+        (None, None) => dockerfile.cmd.clone(),
+    };
+    let origin = if own { "the compose file's command" } else { "the Dockerfile" };
+    let joined =
+        match (entrypoint.filter(|command| !is_empty(command)), command.filter(|command| !is_empty(command)))
+        {
+            (Some(Command::Shell(line)), _) => Command::Shell(line),
+            (Some(Command::Args(mut args)), Some(Command::Args(more))) => {
+                args.extend(more);
+                Command::Args(args)
+            }
+            (Some(Command::Args(mut args)), Some(Command::Shell(line))) => {
+                args.extend(["/bin/sh".to_owned(), "-c".to_owned(), line]);
+                Command::Args(args)
+            }
+            (Some(args), None) => args,
+            (None, Some(command)) => command,
+            (None, None) => return None,
+        };
+    Some((joined, origin))
+}
+
+fn is_empty(command: &Command) -> bool {
+    match command {
+        Command::Args(args) => args.is_empty(),
+        Command::Shell(line) => line.trim().is_empty(),
+    }
+}
+
+/// The container's command as a process of this machine, if it makes sense here: its program belongs to the folder's
+/// language, or is a file of the folder. Paths below the image's `WORKDIR` become paths of the folder.
+fn fits(command: &Command, folder: &Folder, kind: Option<&Kind>, dockerfile: &Dockerfile) -> Option<Command> {
+    let moved = move_paths(command, &folder.path, dockerfile.workdir.as_deref());
+    let first = match &moved {
+        Command::Args(args) => args.first()?.clone(),
+        Command::Shell(line) => first_word(line)?.to_owned(),
+    };
+    let name = Path::new(&first).file_name()?.to_str()?;
+    let of_language = kind.is_some_and(|kind| kind.commands.contains(&name)) && !first.starts_with('/');
+    let of_folder = first.contains('/') && folder.path.join(&first).is_file();
+    (of_language || of_folder).then_some(moved)
+}
+
+/// The first word of a shell line that is neither `exec` nor an assignment.
+fn first_word(line: &str) -> Option<&str> {
+    line.split_whitespace().find(|word| *word != "exec" && !word.contains('='))
+}
+
+fn move_paths(command: &Command, folder: &Path, workdir: Option<&str>) -> Command {
+    let Some(workdir) = workdir.map(|dir| dir.trim_end_matches('/')).filter(|dir| dir.len() > 1) else {
+        return command.clone();
+    };
+    let inside = format!("{workdir}/");
+    let to = format!("{}/", folder.display());
+    match command {
+        Command::Args(args) => Command::Args(
+            args.iter()
+                .map(|arg| match arg.strip_prefix(&inside) {
+                    Some(rest) => format!("{to}{rest}"),
+                    None => arg.clone(),
+                })
+                .collect(),
+        ),
+        Command::Shell(line) => Command::Shell(line.replace(&format!(" {inside}"), &format!(" {to}"))),
+    }
+}
+
+fn procfile_web(text: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix("web:"))?.trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// The build steps: the overlay's, or the language's.
+fn steps(service: &Service, kind: Option<&Kind>, cwd: &Path, notes: &mut Vec<String>) -> Vec<Step> {
+    if let Some(setup) = &service.setup {
+        return setup.iter().map(|command| overlay_step(command, cwd)).collect();
+    }
+    let Some(kind) = kind else {
+        return Vec::new();
+    };
+    for step in &kind.steps {
+        notes.push(format!("builds with `{}` (from {})", step.name, kind.because));
+    }
+    kind.steps.clone()
+}
+
+fn overlay_step(command: &Command, cwd: &Path) -> Step {
+    Step {
+        name: show(command),
+        command: command.clone(),
+        cwd: cwd.to_owned(),
+        env: IndexMap::new(),
+        inputs: Inputs::Folder(cwd.to_owned()),
+        outputs: Vec::new(),
+        group: None,
+    }
+}
+
+/// The language's tools must be there, unless the overlay says both how to build and how to run.
+fn require_tools(
+    service: &Service,
+    kind: Option<&Kind>,
+    steps: &[Step],
+    tools: &Toolbox,
+) -> Result<(), Cannot> {
+    let overridden = service.run.is_some() && (service.setup.is_some() || steps.is_empty());
+    let Some(kind) = kind.filter(|_| !overridden) else {
+        return Ok(());
+    };
+    match kind.tools.iter().find(|tool| !tools.has(tool)) {
+        None => Ok(()),
+        Some(tool) => Err(Cannot::Toolchain {
+            service: service.name.to_string(),
+            tool: tool.name.clone(),
+            why: format!("it has a {}", kind.because),
+            remedy: tool.remedy.to_owned(),
+        }),
+    }
+}
+
+/// A command as a person would type it.
+pub fn show(command: &Command) -> String {
+    match command {
+        Command::Shell(line) => line.clone(),
+        Command::Args(args) => args.iter().map(|arg| quote(arg)).collect::<Vec<_>>().join(" "),
+    }
+}
+
+fn quote(arg: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,${}*".contains(c);
+    if !arg.is_empty() && arg.chars().all(plain) {
+        arg.to_owned()
+    } else {
+        format!("'{}'", arg.replace('\'', r"'\''"))
+    }
+}
+
+/// A program as a person would type it.
+pub fn show_program(program: &Program) -> String {
+    match program {
+        Program::Command(command) => show(command),
+        Program::Built { before, candidates, after, .. } => {
+            let file = candidates.first().map(|path| path.display().to_string());
+            before.iter().cloned().chain(file).chain(after.iter().cloned()).collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
+impl Program {
+    /// The command, now that the steps are done; `None` if what should have been built is not there.
+    pub fn resolve(&self) -> Option<Command> {
+        let (before, candidates, except, after) = match self {
+            Program::Command(command) => return Some(command.clone()),
+            Program::Built { before, candidates, except, after } => (before, candidates, except, after),
+        };
+        let file = candidates.iter().find_map(|pattern| newest_match(pattern, except))?;
+        let words = before.iter().cloned().chain([file.display().to_string()]).chain(after.iter().cloned());
+        Some(Command::Args(words.collect()))
+    }
+}
+
+/// The newest file that matches a path whose last part may hold `*`.
+fn newest_match(pattern: &Path, except: &[String]) -> Option<PathBuf> {
+    let name = pattern.file_name()?.to_str()?;
+    if !name.contains('*') {
+        return pattern.is_file().then(|| pattern.to_owned());
+    }
+    let entries = std::fs::read_dir(pattern.parent()?).ok()?;
+    let fits = |file: &str| wildcard(name, file) && !except.iter().any(|pattern| wildcard(pattern, file));
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(fits) && entry.path().is_file())
+        .max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).ok())
+        .map(|entry| entry.path())
+}
+
+/// Whether a text matches a pattern in which each `*` stands for any characters.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let Some(last) = pattern.rsplit('*').next().filter(|_| pattern.contains('*')) else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = rest.get(at + part.len()..).unwrap_or(""),
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+/// Files of a user larger than this are not read for hints.
+const HINT_BYTES: u64 = 1 << 20;
+
+fn read_bounded(path: &Path) -> Option<String> {
+    let meta = std::fs::metadata(path).ok()?;
+    if !meta.is_file() || meta.len() > HINT_BYTES {
+        return None;
+    }
+    std::fs::read_to_string(path).ok()
+}
+
+/// The folder of a service's source.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// `dir:` of the overlay, else the build context, else (with `run:`) none.
+    fn of(service: &Service, project: &Path) -> Result<Option<Self>, Cannot> {
+        let given = service.dir.clone().or_else(|| service.build.as_ref().map(|build| build.context.clone()));
+        let Some(path) = given.map(|path| project.join(path)) else {
+            return Ok(None);
+        };
+        if !path.is_dir() {
+            return Err(Cannot::NoFolder { service: service.name.to_string(), folder: path });
+        }
+        Ok(Some(Self { path }))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.path.join(name).is_file()
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        read_bounded(&self.path.join(name))
+    }
+
+    /// A step in this folder.
+    fn step(&self, argv: &[&str], inputs: Inputs, outputs: Vec<PathBuf>) -> Step {
+        let command = Command::Args(argv.iter().map(|word| (*word).to_owned()).collect());
+        Step {
+            name: argv.join(" "),
+            command,
+            cwd: self.path.clone(),
+            env: IndexMap::new(),
+            inputs,
+            outputs,
+            group: None,
+        }
+    }
+
+    fn everything(&self) -> Inputs {
+        Inputs::Folder(self.path.clone())
+    }
+
+    fn files(&self, names: &[&str]) -> Inputs {
+        Inputs::Files(names.iter().map(|name| self.path.join(name)).collect())
+    }
+}

@@ -1,0 +1,137 @@
+//! Node.js: `package.json` (npm, Yarn, pnpm by their lock file).
+
+use serde_json::Value;
+use tutti_model::app::Command;
+
+use super::{Folder, Inputs, Kind, Program, Step, Tool};
+
+const REMEDY_NODE: &str =
+    "install Node.js (https://nodejs.org), or say how to run the service with `run:` in tutti.yaml";
+const REMEDY_YARN: &str = "run `corepack enable`, or `npm install -g yarn`";
+const REMEDY_PNPM: &str = "run `corepack enable`, or `npm install -g pnpm`";
+
+pub(super) fn detect(folder: &Folder) -> Option<Kind> {
+    let package: Value = serde_json::from_str(&folder.read("package.json")?).ok()?;
+    let manager = Manager::of(folder);
+    let mut tools = vec![Tool::new("node", REMEDY_NODE)];
+    tools.push(manager.tool());
+    let mut steps = Vec::new();
+    if has_dependencies(&package) {
+        steps.push(manager.install(folder));
+    }
+    if script(&package, "build").is_some() {
+        steps.push(folder.step(&manager.with(&["run", "build"]), folder.everything(), Vec::new()));
+    }
+    Some(Kind {
+        because: "package.json",
+        tools,
+        steps,
+        habit: habit(folder, &package, &manager),
+        commands: &["node", "npm", "npx", "yarn", "pnpm"],
+        env: Vec::new(),
+        path: vec![folder.path.join("node_modules/.bin")],
+    })
+}
+
+enum Manager {
+    Npm {
+        locked: bool,
+    },
+    /// Yarn as installed.
+    Yarn,
+    /// The Yarn that the repository carries: `yarnPath` of `.yarnrc.yml`, run by node.
+    OwnYarn(String),
+    Pnpm,
+}
+
+impl Manager {
+    fn of(folder: &Folder) -> Self {
+        if folder.has("pnpm-lock.yaml") {
+            Manager::Pnpm
+        } else if folder.has("yarn.lock") {
+            own_yarn(folder).map_or(Manager::Yarn, Manager::OwnYarn)
+        } else {
+            Manager::Npm { locked: folder.has("package-lock.json") || folder.has("npm-shrinkwrap.json") }
+        }
+    }
+
+    /// The words that run it.
+    fn words(&self) -> Vec<&str> {
+        match self {
+            Manager::Npm { .. } => vec!["npm"],
+            Manager::Yarn => vec!["yarn"],
+            Manager::OwnYarn(path) => vec!["node", path],
+            Manager::Pnpm => vec!["pnpm"],
+        }
+    }
+
+    fn with<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        self.words().into_iter().chain(more.iter().copied()).collect()
+    }
+
+    fn tool(&self) -> Tool {
+        match self {
+            Manager::Npm { .. } => Tool::new("npm", REMEDY_NODE),
+            Manager::Yarn => Tool::new("yarn", REMEDY_YARN),
+            Manager::OwnYarn(_) => Tool::new("node", REMEDY_NODE),
+            Manager::Pnpm => Tool::new("pnpm", REMEDY_PNPM),
+        }
+    }
+
+    fn install(&self, folder: &Folder) -> Step {
+        let inputs: Inputs = folder.files(&[
+            "package.json",
+            "package-lock.json",
+            "npm-shrinkwrap.json",
+            "yarn.lock",
+            "pnpm-lock.yaml",
+            ".npmrc",
+            ".yarnrc.yml",
+        ]);
+        let arguments: &[&str] = match self {
+            Manager::Npm { locked: true } => &["ci", "--no-audit", "--no-fund"],
+            Manager::Npm { locked: false } => &["install", "--no-audit", "--no-fund"],
+            Manager::OwnYarn(_) => &["install", "--immutable"],
+            Manager::Yarn | Manager::Pnpm => &["install", "--frozen-lockfile"],
+        };
+        folder.step(&self.with(arguments), inputs, vec![folder.path.join("node_modules")])
+    }
+}
+
+fn own_yarn(folder: &Folder) -> Option<String> {
+    let settings = folder.read(".yarnrc.yml")?;
+    let path =
+        settings.lines().find_map(|line| line.strip_prefix("yarnPath:"))?.trim().trim_matches(['"', '\'']);
+    folder.has(path).then(|| path.to_owned())
+}
+
+fn has_dependencies(package: &Value) -> bool {
+    ["dependencies", "devDependencies", "optionalDependencies", "workspaces"]
+        .iter()
+        .any(|key| package.get(key).is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty())))
+}
+
+fn script<'a>(package: &'a Value, name: &str) -> Option<&'a str> {
+    package.get("scripts")?.get(name)?.as_str().filter(|line| !line.trim().is_empty())
+}
+
+/// `start`, as npm has it: the script, or `node server.js`; else the package's `main`.
+fn habit(folder: &Folder, package: &Value, manager: &Manager) -> Option<Program> {
+    let args = |words: &[&str]| {
+        Some(Program::Command(Command::Args(words.iter().map(|word| (*word).to_owned()).collect())))
+    };
+    if let Some(line) = script(package, "start") {
+        // A plain `node file` needs no npm in between: one process fewer, and signals reach it directly.
+        let plain =
+            line.starts_with("node ") && !line.contains(['&', '|', ';', '$', '"', '\'', '`', '>', '<', '*']);
+        return match plain {
+            true => args(&line.split_whitespace().collect::<Vec<_>>()),
+            false => args(&manager.with(&["run", "start"])),
+        };
+    }
+    if folder.has("server.js") {
+        return args(&["node", "server.js"]);
+    }
+    let main = package.get("main").and_then(Value::as_str).unwrap_or("index.js");
+    if folder.has(main) { args(&["node", main]) } else { None }
+}

@@ -1,0 +1,232 @@
+//! Folders as people have them, and what is made of each.
+
+use std::fs;
+
+use tempfile::TempDir;
+use tutti_core::ServiceName;
+use tutti_model::app::{Build, Listen};
+use tutti_ports::catalog::AppProtocol;
+
+use super::*;
+
+struct Case {
+    folder: TempDir,
+    service: Service,
+}
+
+impl Case {
+    /// A service with a build context that holds these files.
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let mut service = Service::new(ServiceName::new("api").unwrap());
+        service.build = Some(Build {
+            context: folder.path().to_owned(),
+            dockerfile: None,
+            dockerfile_inline: None,
+            target: None,
+            args: IndexMap::new(),
+        });
+        service.listens.push(Listen { port: 8080, protocol: AppProtocol::Http, udp: false });
+        Self { folder, service }
+    }
+
+    fn plan_with(&self, tools: &[&str]) -> Result<Plan, Cannot> {
+        let bin = tempfile::tempdir().unwrap();
+        for tool in tools {
+            use std::os::unix::fs::PermissionsExt as _;
+            let path = bin.path().join(tool);
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let workshop = Workshop { folder: PathBuf::from("/w") };
+        plan(&self.service, self.folder.path(), &workshop, &Toolbox::new(bin.path()))
+    }
+
+    /// The plan as lines: the steps, then the program, with this case's folder written as `.`.
+    fn shown(&self) -> String {
+        let plan = self
+            .plan_with(&["node", "npm", "yarn", "pnpm", "python3", "cargo", "go", "java", "mvn", "gradle"])
+            .unwrap();
+        let steps = plan.steps.iter().map(|step| show(&step.command));
+        let lines: Vec<String> = steps.chain([show_program(&plan.launch.program)]).collect();
+        lines.join("\n").replace(&self.folder.path().display().to_string(), ".")
+    }
+}
+
+#[test]
+fn node_with_a_lock_a_build_and_a_start_script() {
+    let package =
+        r#"{"dependencies": {"x": "1"}, "scripts": {"build": "tsc", "start": "node dist/main.js"}}"#;
+    let case = Case::new(&[("package.json", package), ("package-lock.json", "{}")]);
+    assert_eq!(case.shown(), "npm ci --no-audit --no-fund\nnpm run build\nnode dist/main.js");
+}
+
+#[test]
+fn node_with_the_yarn_of_the_repository_and_only_an_entrypoint() {
+    let case = Case::new(&[
+        ("package.json", r#"{"dependencies": {"x": "1"}, "scripts": {"build": "nest build"}}"#),
+        ("yarn.lock", ""),
+        (".yarnrc.yml", "nodeLinker: node-modules\nyarnPath: .yarn/releases/yarn-4.cjs\n"),
+        (".yarn/releases/yarn-4.cjs", ""),
+        ("Dockerfile", "FROM node\nWORKDIR /app\nENTRYPOINT [\"node\", \"dist/main.js\"]\n"),
+    ]);
+    assert_eq!(
+        case.shown(),
+        "node .yarn/releases/yarn-4.cjs install --immutable\nnode .yarn/releases/yarn-4.cjs run build\nnode dist/main.js"
+    );
+}
+
+#[test]
+fn a_start_script_for_the_shell_goes_through_npm() {
+    let case =
+        Case::new(&[("package.json", r#"{"scripts": {"start": "NODE_ENV=production node a.js && true"}}"#)]);
+    assert_eq!(case.shown(), "npm run start");
+}
+
+#[test]
+fn python_runs_in_an_environment_of_its_own_and_listens_where_told() {
+    let case = Case::new(&[
+        ("requirements.txt", "fastapi"),
+        (
+            "Dockerfile",
+            "FROM python\nEXPOSE 8080\nCMD [\"uvicorn\", \"app:app\", \"--host\", \"0.0.0.0\", \"--port\", \"8080\"]",
+        ),
+    ]);
+    assert_eq!(
+        case.shown(),
+        "python3 -m venv /w/venv\n\
+         /w/venv/bin/pip install --disable-pip-version-check --no-input --quiet -r requirements.txt\n\
+         uvicorn app:app --host 0.0.0.0 --port ${PORT}"
+    );
+    let launch = case.plan_with(&["python3"]).unwrap().launch;
+    assert_eq!(launch.path, [PathBuf::from("/w/venv/bin")]);
+    assert_eq!(launch.exposes, [8080]);
+}
+
+#[test]
+fn composes_command_wins_over_the_image_and_resets_it() {
+    let mut case = Case::new(&[
+        ("app.py", ""),
+        ("requirements.txt", ""),
+        ("Dockerfile", "FROM python\nCMD [\"python\", \"app.py\"]"),
+    ]);
+    case.service.command = Some(Command::Args(["python", "worker.py", "-v"].map(str::to_owned).to_vec()));
+    assert!(case.shown().ends_with("\npython worker.py -v"));
+}
+
+#[test]
+fn go_builds_into_the_data_directory() {
+    let image = (
+        "Dockerfile",
+        "FROM golang AS b\nRUN CGO_ENABLED=0 go build -o /out/api ./cmd/server\nFROM scratch\nENTRYPOINT [\"/out/api\"]",
+    );
+    let case = Case::new(&[("go.mod", "module x"), image]);
+    assert_eq!(case.shown(), "go build -o /w/bin/api ./cmd/server\n/w/bin/api");
+    let root = Case::new(&[("go.mod", "module x"), ("main.go", "package main\nfunc main() {}")]);
+    assert_eq!(root.shown(), "go build -o /w/bin/api .\n/w/bin/api");
+    let named = Case::new(&[
+        ("go.mod", "module x"),
+        ("cmd/api/main.go", "package main"),
+        ("cmd/other/main.go", "package main"),
+    ]);
+    assert_eq!(named.shown(), "go build -o /w/bin/api ./cmd/api\n/w/bin/api");
+}
+
+#[test]
+fn rust_runs_the_binary_of_its_manifest() {
+    let case = Case::new(&[("Cargo.toml", "[package]\nname = \"api-server\"\n"), ("Cargo.lock", "")]);
+    assert!(case.shown().starts_with("cargo build --release --locked\n"));
+    assert!(case.shown().ends_with("/release/api-server"));
+}
+
+#[test]
+fn java_runs_the_jar_that_was_built_and_no_other() {
+    let case = Case::new(&[
+        ("pom.xml", "<project/>"),
+        ("mvnw", ""),
+        ("Dockerfile", "FROM j\nENTRYPOINT [\"java\",\"-jar\",\"/app/app.jar\"]"),
+    ]);
+    assert_eq!(
+        case.shown(),
+        "./mvnw -B -q -DskipTests package\njava -jar ./target/quarkus-app/quarkus-run.jar"
+    );
+    let plan = case.plan_with(&["java"]).unwrap();
+    assert_eq!(plan.launch.program.resolve(), None);
+    for jar in ["app-1.jar", "app-1-sources.jar", "original-app-1.jar"] {
+        fs::create_dir_all(case.folder.path().join("target")).unwrap();
+        fs::write(case.folder.path().join("target").join(jar), "").unwrap();
+    }
+    let jar = case.folder.path().join("target/app-1.jar");
+    assert_eq!(
+        plan.launch.program.resolve(),
+        Some(Command::Args(vec!["java".into(), "-jar".into(), jar.display().to_string()]))
+    );
+}
+
+#[test]
+fn java_options_of_the_image_stay() {
+    let case = Case::new(&[
+        ("pom.xml", "<project/>"),
+        ("Dockerfile", "FROM j\nENTRYPOINT java $JAVA_OPTS -jar /app.jar"),
+    ]);
+    assert!(case.shown().contains("java ${JAVA_OPTS} -jar "), "{}", case.shown());
+}
+
+#[test]
+fn the_overlay_wins_over_everything() {
+    let mut case =
+        Case::new(&[("package.json", r#"{"dependencies": {"x": "1"}, "scripts": {"start": "node a.js"}}"#)]);
+    case.service.run = Some(Command::Shell("exec ./mine".into()));
+    assert_eq!(case.shown(), "npm install --no-audit --no-fund\nexec ./mine");
+    case.service.setup = Some(Vec::new());
+    assert_eq!(case.shown(), "exec ./mine");
+    assert!(case.plan_with(&[]).is_ok(), "no tool is asked for when the overlay says it all");
+}
+
+#[test]
+fn a_missing_toolchain_is_named_with_its_remedy() {
+    let case = Case::new(&[("go.mod", "module x"), ("main.go", "package main")]);
+    let error = case.plan_with(&[]).unwrap_err();
+    assert_eq!(error.to_string(), "api needs `go` (it has a go.mod), which is not on PATH");
+    assert!(error.remedy().contains("go.dev"));
+}
+
+#[test]
+fn a_database_image_says_what_to_do() {
+    let mut service = Service::new(ServiceName::new("db").unwrap());
+    service.image = Some("docker.io/library/postgres:16".into());
+    let workshop = Workshop { folder: PathBuf::from("/w") };
+    let error = plan(&service, Path::new("/"), &workshop, &Toolbox::new("")).unwrap_err();
+    assert!(matches!(&error, Cannot::Engine { what: "a PostgreSQL database", .. }), "{error}");
+    assert!(error.remedy().contains("external: \"127.0.0.1:5432\""), "{}", error.remedy());
+}
+
+#[test]
+fn an_unknown_folder_says_what_was_looked_for() {
+    let error = Case::new(&[("readme.txt", "")]).plan_with(&[]).unwrap_err();
+    assert!(matches!(error, Cannot::NoIdea { .. }), "{error}");
+    let mut gone = Case::new(&[]);
+    gone.service.dir = Some(PathBuf::from("/does/not/exist"));
+    assert!(matches!(gone.plan_with(&[]), Err(Cannot::NoFolder { .. })));
+}
+
+#[test]
+fn wildcards_match_like_a_shells() {
+    for (pattern, text, expected) in [
+        ("*.jar", "a.jar", true),
+        ("*.jar", "a.jar.original", false),
+        ("*-plain.jar", "a-1-plain.jar", true),
+        ("a*b*c", "a1b2c", true),
+        ("a*b*c", "acb", false),
+        ("original-*.jar", "x-original-1.jar", false),
+        ("exact", "exact", true),
+        ("exact", "exactly", false),
+    ] {
+        assert_eq!(wildcard(pattern, text), expected, "{pattern} {text}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The life of one process of an instance: prepare, start, register, obey, and report its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tutti_core::error::chain;
+use tutti_core::{InstanceId, ServiceName};
+use tutti_model::app::Service;
+use tutti_ports::catalog::{CatalogError, Registration, Spec};
+
+use super::Fact;
+use super::shared::{Live, Shared, wall_ms};
+use crate::diagnose::{self, StartFailure};
+use crate::driver::{Order, Prepared, Process, Start};
+use crate::event::EventKind;
+use crate::health;
+use crate::infer::Plan;
+use crate::keeper::ExitStatus;
+use crate::logs::{self, Captured, Source, Stream};
+use crate::model::InstanceKey;
+use crate::status::Exit;
+
+/// How long the last lines of an ended process may take to arrive before its end is told without them.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// What the loop tells an instance's task.
+pub(crate) enum InstanceOrder {
+    Drain { patience: Duration },
+    Signal { signal: i32, tree: bool },
+}
+
+/// Everything that the task needs.
+pub(super) struct Instance {
+    pub(super) shared: Arc<Shared>,
+    pub(super) service: Service,
+    pub(super) plan: Arc<Plan>,
+    pub(super) key: InstanceKey,
+    pub(super) orders: mpsc::UnboundedReceiver<InstanceOrder>,
+    pub(super) facts: mpsc::Sender<Fact>,
+}
+
+impl Instance {
+    /// Runs from start to end and tells of the end, whatever it is.
+    pub(super) async fn run(mut self) {
+        let id = self.key.id();
+        let captured = Captured::default();
+        let outcome = self.live(&id, &captured).await;
+        let (status, reason, code, lasting) = match outcome {
+            Ok(status) => (Some(status.shell()), diagnose::exit_reason(status), None, false),
+            Err(failure) => {
+                (None, failure.reason, failure.code.map(|code| code.to_string()), failure.lasting)
+            }
+        };
+        let exit = Exit { status, reason, code, last_lines: captured.last_lines(), at_ms: wall_ms() };
+        let _ = self.facts.send(Fact::Exited { key: self.key.clone(), exit, lasting }).await;
+    }
+
+    async fn live(&mut self, id: &InstanceId, captured: &Captured) -> Result<ExitStatus, StartFailure> {
+        let prepared = self.prepare(id).await?;
+        let mut captures = JoinSet::new();
+        let mut process = self.start(&prepared, captured, &mut captures).await?;
+        let pid = process.pid();
+        let around = Arc::new(prepared.around.clone());
+        let endpoints = prepared.endpoints.clone();
+        let started_at_ms = wall_ms();
+        self.shared.live().insert(id.clone(), Live { pid, started_at_ms, around, endpoints });
+        let instance = EventKind::Started { instance: id.clone(), pid: pid.unsigned_abs() };
+        self.shared.tell(&self.key.service, instance);
+        let registered = self.register(id, &prepared).await;
+        let status = match registered {
+            Ok(()) => {
+                let started = Fact::Started { key: self.key.clone(), pid: pid.unsigned_abs() };
+                let _ = self.facts.send(started).await;
+                Ok(self.obey(id, process.as_mut()).await)
+            }
+            Err(failure) => {
+                process.signal(libc::SIGKILL, true).await;
+                process.wait().await;
+                Err(failure)
+            }
+        };
+        self.shared.live().remove(id);
+        let last_words = async { while captures.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
+        let why =
+            status.as_ref().map_or_else(|failure| failure.reason.clone(), |s| diagnose::exit_reason(*s));
+        self.deregister(id, &with_last_line(why, captured)).await;
+        self.shared.stats.forget(id);
+        while captures.join_next().await.is_some() {}
+        status
+    }
+
+    /// Prepares, unless it is told to stop first.
+    async fn prepare(&mut self, id: &InstanceId) -> Result<Prepared, StartFailure> {
+        let order = Order { service: &self.service, launch: &self.plan.launch, id, command: None };
+        let prepared = tokio::select! {
+            prepared = self.shared.driver.prepare(order) => prepared?,
+            () = told_to_stop(&mut self.orders) => return Err(not_started()),
+        };
+        self.shared.note_rewrites(&self.key.service, prepared.rewrites.clone());
+        for text in &prepared.notices {
+            self.shared.tell(&self.key.service, EventKind::Notice { text: text.clone() });
+        }
+        Ok(prepared)
+    }
+
+    async fn start(
+        &mut self,
+        prepared: &Prepared,
+        captured: &Captured,
+        captures: &mut JoinSet<()>,
+    ) -> Result<Box<dyn Process>, StartFailure> {
+        let no_pipe =
+            |error: std::io::Error| StartFailure::passing(None, format!("no pipe could be made: {error}"));
+        let (out, stdout) = logs::pipe().map_err(no_pipe)?;
+        let (err, stderr) = logs::pipe().map_err(no_pipe)?;
+        let start = Start {
+            argv: &prepared.argv,
+            around: &prepared.around,
+            stdin: None,
+            stdout,
+            stderr,
+            terminal: false,
+        };
+        let process = self.shared.driver.launch(start).await?;
+        for (pipe, stream) in [(out, Stream::Stdout), (err, Stream::Stderr)] {
+            let source = source(&self.key.service, self.key.ordinal, stream);
+            captures.spawn(logs::capture(pipe, source, Arc::clone(&self.shared.logs), captured.clone()));
+        }
+        Ok(process)
+    }
+
+    async fn register(&self, id: &InstanceId, prepared: &Prepared) -> Result<(), StartFailure> {
+        let spec = Spec {
+            id: id.clone(),
+            service: self.key.service.clone(),
+            endpoints: prepared.endpoints.clone(),
+            version: self.service.version.clone(),
+            zone: None,
+            weight: 1,
+            tags: Vec::new(),
+            meta: self.service.labels.clone(),
+        };
+        let registration = || Registration {
+            spec: spec.clone(),
+            checks: health::checks(
+                &self.service,
+                &self.plan.launch,
+                &prepared.endpoints,
+                &prepared.around.targets,
+            ),
+            exec: Arc::clone(&self.shared) as _,
+        };
+        let catalog = &self.shared.deps.catalog;
+        let result = match catalog.register(registration()).await {
+            // Left over from a life that ended without a word.
+            Err(CatalogError::Exists(_)) => {
+                self.deregister(id, "its process is gone").await;
+                catalog.register(registration()).await
+            }
+            other => other,
+        };
+        result.map_err(|error| {
+            StartFailure::passing(None, format!("could not be registered: {}", chain(&error)))
+        })
+    }
+
+    async fn deregister(&self, id: &InstanceId, reason: &str) {
+        if let Err(error) = self.shared.deps.catalog.deregister(id, reason).await {
+            tracing::warn!(instance = %id, error = %chain(&error), "an instance could not be removed from the catalog");
+        }
+    }
+
+    /// Does what it is told until the process has ended.
+    async fn obey(&mut self, id: &InstanceId, process: &mut dyn Process) -> ExitStatus {
+        let mut draining = JoinSet::new();
+        loop {
+            // `Process::wait` may be dropped and called again.
+            let order = tokio::select! {
+                status = process.wait() => return status,
+                Some(cut_off) = draining.join_next() => {
+                    let cut_off = cut_off.unwrap_or(0);
+                    let _ = self.facts.send(Fact::Drained { key: self.key.clone(), cut_off }).await;
+                    continue;
+                }
+                order = self.orders.recv() => order,
+            };
+            match order {
+                Some(InstanceOrder::Drain { patience }) => {
+                    draining.spawn(drain(Arc::clone(&self.shared), id.clone(), patience));
+                }
+                Some(InstanceOrder::Signal { signal, tree }) => process.signal(signal, tree).await,
+                // The loop is gone, which it is only in a panic: nothing may be left running.
+                None => {
+                    process.signal(libc::SIGKILL, true).await;
+                    return process.wait().await;
+                }
+            }
+        }
+    }
+}
+
+async fn drain(shared: Arc<Shared>, id: InstanceId, patience: Duration) -> u64 {
+    if let Err(error) = shared.deps.catalog.drain(&id, "it is being stopped").await {
+        tracing::warn!(instance = %id, error = %chain(&error), "an instance could not be drained");
+    }
+    shared.deps.traffic.drained(&id, patience).await
+}
+
+async fn told_to_stop(orders: &mut mpsc::UnboundedReceiver<InstanceOrder>) {
+    while let Some(order) = orders.recv().await {
+        if matches!(order, InstanceOrder::Signal { .. }) {
+            return;
+        }
+    }
+}
+
+fn not_started() -> StartFailure {
+    StartFailure::passing(None, "was stopped before it was started".to_owned())
+}
+
+fn source(service: &ServiceName, ordinal: u32, stream: Stream) -> Source {
+    Source { service: service.clone(), ordinal, stream }
+}
+
+fn with_last_line(reason: String, captured: &Captured) -> String {
+    match captured.last_lines().last() {
+        Some(line) => format!("{reason}; its last line: {line}"),
+        None => reason,
+    }
+}

@@ -1,0 +1,197 @@
+//! What the loop, its tasks and the handles share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::broadcast;
+use tutti_core::{InstanceId, ServiceName};
+use tutti_model::app::{Application, Command};
+use tutti_ports::catalog::Endpoint;
+use tutti_ports::exec::{Exec, ExecError, Finished};
+
+use crate::diagnose::StartFailure;
+use crate::driver::{Driver, Order, Surroundings};
+use crate::error::SupervisorError;
+use crate::event::{Event, EventKind};
+use crate::exec::{ExecSpec, Output, Running, Streams};
+use crate::keeper::Keeper;
+use crate::logs::Logs;
+use crate::options::{Deps, Options};
+use crate::plans::Plans;
+use crate::rewrite::Rewrite;
+use crate::setup::{DriverRunner, Setup};
+use crate::stats::Stats;
+
+/// Events that a reader may lag behind.
+pub(super) const EVENTS: usize = 1024;
+
+/// Output of a command beside an instance that is kept.
+const OUTPUT_BYTES: usize = 4096;
+
+/// What the loop, its tasks and the handles share.
+pub(crate) struct Shared {
+    pub(crate) deps: Deps,
+    pub(crate) application: Arc<Application>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) keeper: Keeper,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) stats: Stats,
+    pub(crate) events: broadcast::Sender<Arc<Event>>,
+    pub(crate) setup: Setup<DriverRunner>,
+    live: Mutex<HashMap<InstanceId, Live>>,
+    pub(crate) plans: Arc<Plans>,
+    rewrites: Mutex<BTreeMap<ServiceName, Vec<Rewrite>>>,
+    runs: AtomicU32,
+}
+
+/// An instance whose process runs.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) pid: i32,
+    pub(crate) started_at_ms: u64,
+    pub(crate) around: Arc<Surroundings>,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        deps: Deps,
+        application: Arc<Application>,
+        options: Arc<Options>,
+        driver: Arc<dyn Driver>,
+        keeper: Keeper,
+        logs: Logs,
+        events: broadcast::Sender<Arc<Event>>,
+        plans: Arc<Plans>,
+        setup: Setup<DriverRunner>,
+    ) -> Self {
+        Self {
+            deps,
+            application,
+            options,
+            driver,
+            keeper,
+            logs: Arc::new(logs),
+            stats: Stats::default(),
+            events,
+            setup,
+            live: Mutex::default(),
+            plans,
+            rewrites: Mutex::default(),
+            runs: AtomicU32::new(0),
+        }
+    }
+
+    /// Tells everybody who listens.
+    pub(crate) fn tell(&self, service: &ServiceName, kind: EventKind) {
+        tell(&self.events, service, kind);
+    }
+
+    pub(super) fn live(&self) -> MutexGuard<'_, HashMap<InstanceId, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn rewrites(&self) -> Vec<Rewrite> {
+        self.rewrites.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect()
+    }
+
+    /// Notes what was rewritten for an instance, and tells what was not known yet.
+    pub(super) fn note_rewrites(&self, service: &ServiceName, new: Vec<Rewrite>) {
+        let mut all = self.rewrites.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(service.clone()).or_default();
+        for rewrite in new.iter().filter(|new| !known.iter().any(|old| old.key == new.key)) {
+            self.tell(service, EventKind::Rewritten { rewrite: rewrite.clone() });
+        }
+        *known = new;
+    }
+
+    /// Runs a command beside an instance, with its streams.
+    pub(crate) async fn exec_stream(
+        &self,
+        id: &InstanceId,
+        spec: ExecSpec,
+    ) -> Result<Running, SupervisorError> {
+        let live = self.live().get(id).cloned();
+        let around = live.ok_or_else(|| SupervisorError::NotRunning(id.to_string()))?.around;
+        Running::start(self.driver.as_ref(), (*around).clone(), spec).await.map_err(start_error)
+    }
+
+    /// Runs a service once, not registered, with another command if one is given.
+    pub(crate) async fn run_once(
+        &self,
+        name: &ServiceName,
+        mut spec: ExecSpec,
+    ) -> Result<Running, SupervisorError> {
+        let Some(service) = self.application.services.get(name) else {
+            return Err(unknown(&self.application, name.as_str()));
+        };
+        let plan = match self.plans.get(name) {
+            Some(plan) => plan,
+            None => {
+                let made = self.plans.make(service, &self.application.folder, &self.options);
+                made.map_err(start_error)?
+            }
+        };
+        let number = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = format!("{name}-run-{number}").parse().unwrap_or_else(|_| InstanceId::of(name, number));
+        let command = (!spec.argv.is_empty()).then(|| Command::Args(std::mem::take(&mut spec.argv)));
+        let order = Order { service, launch: &plan.launch, id: &id, command: command.as_ref() };
+        let prepared = self.driver.prepare(order).await.map_err(start_error)?;
+        spec.argv = prepared.argv;
+        let running = Running::start(self.driver.as_ref(), prepared.around, spec).await;
+        let mut running = running.map_err(start_error)?;
+        running.leases = prepared.leases;
+        Ok(running)
+    }
+}
+
+#[async_trait::async_trait]
+impl Exec for Shared {
+    async fn run(&self, id: &InstanceId, argv: &[String], timeout: Duration) -> Result<Finished, ExecError> {
+        let live = self.live().get(id).cloned();
+        let around = live.ok_or_else(|| ExecError::NotRunning(id.clone()))?.around;
+        let spec = ExecSpec { argv: argv.to_vec(), streams: Streams::Output, ..ExecSpec::default() };
+        let running = Running::start(self.driver.as_ref(), (*around).clone(), spec).await;
+        let mut running = running.map_err(|failure| ExecError::Spawn {
+            program: argv.first().cloned().unwrap_or_default(),
+            source: std::io::Error::other(failure.reason),
+        })?;
+        // Dropped at the timeout, it is killed with all that it started.
+        let work = async {
+            let mut kept: Vec<u8> = Vec::new();
+            while let Some(Output::Stdout(piece) | Output::Stderr(piece)) = running.output.next().await {
+                kept.extend_from_slice(&piece);
+                let surplus = kept.len().saturating_sub(OUTPUT_BYTES);
+                kept.drain(..surplus);
+            }
+            let status = running.wait().await;
+            Finished { status, output: String::from_utf8_lossy(&kept).into_owned() }
+        };
+        tokio::time::timeout(timeout, work).await.map_err(|_| ExecError::Timeout(timeout))
+    }
+}
+
+/// Tells everybody who listens to the events.
+pub(super) fn tell(events: &broadcast::Sender<Arc<Event>>, service: &ServiceName, kind: EventKind) {
+    tracing::debug!(%service, event = ?kind, "event");
+    // Nobody listening is no error.
+    let _ = events.send(Arc::new(Event { at_ms: wall_ms(), service: service.clone(), kind }));
+}
+
+/// Milliseconds since 1970.
+pub(super) fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn start_error(failure: StartFailure) -> SupervisorError {
+    SupervisorError::Start(failure.reason, failure.code)
+}
+
+pub(super) fn unknown(application: &Application, name: &str) -> SupervisorError {
+    let known: Vec<&str> = application.services.keys().map(ServiceName::as_str).collect();
+    SupervisorError::UnknownService { name: name.to_owned(), known: known.join(", ") }
+}

@@ -1,0 +1,154 @@
+//! What every verb needs: the outputs, the project, the running Tutti.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use tutti_model::diagnostic::Problems;
+use tutti_model::{LoadOptions, Loaded};
+
+use super::Global;
+use crate::control::{Client, socket_path};
+use crate::exit;
+use crate::term::{Out, Style};
+
+/// The surroundings of a verb.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The flags that every verb takes.
+    pub(crate) global: Global,
+    /// Standard output: what was asked for.
+    pub(crate) out: Out,
+    /// Standard error: what happens, and what went wrong.
+    pub(crate) err: Out,
+    /// Print JSON.
+    pub(crate) json: bool,
+}
+
+/// The files have problems, which have been shown.
+#[derive(Debug, thiserror::Error)]
+#[error("the files have problems")]
+pub(crate) struct BadFiles;
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Self {
+        let (out, err) = (Out::stdout(global.color), Out::stderr(global.color));
+        Self { json: global.json, global, out, err }
+    }
+
+    /// Runs a future to its end on a small runtime.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.context("cannot start the runtime")?.block_on(future)
+    }
+
+    /// Prints a value as JSON.
+    pub(crate) fn print_json(&self, value: &(impl Serialize + ?Sized)) -> anyhow::Result<()> {
+        self.out.line(&serde_json::to_string_pretty(value)?);
+        Ok(())
+    }
+
+    /// Tells something to the person at the terminal; nothing with `--json`.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.json {
+            self.err.line(text);
+        }
+    }
+
+    /// How the model is to be loaded, by flags and environment.
+    pub(crate) fn load_options(&self) -> anyhow::Result<LoadOptions> {
+        let mut options = LoadOptions::new(std::env::current_dir().context("the current folder is gone")?);
+        options.files.clone_from(&self.global.file);
+        options.env_files.clone_from(&self.global.env_file);
+        options.profiles.clone_from(&self.global.profile);
+        options.project_name.clone_from(&self.global.project_name);
+        options.project_directory.clone_from(&self.global.project_directory);
+        options.overlay.clone_from(&self.global.overlay);
+        Ok(options)
+    }
+
+    /// Loads the model; problems are shown, all of them, and end the verb.
+    pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
+        match tutti_model::load(&self.load_options()?) {
+            Ok(loaded) => Ok(loaded),
+            Err(problems) => {
+                self.show_problems(&problems)?;
+                Err(BadFiles.into())
+            }
+        }
+    }
+
+    /// Shows what the files say and process mode cannot honour.
+    pub(crate) fn show_notices(&self, loaded: &Loaded) -> anyhow::Result<()> {
+        if loaded.notices.is_empty() || self.json {
+            return Ok(());
+        }
+        let count = loaded.notices.len();
+        self.say(&format!("{count} notices about your files: `tutti config check` shows them"));
+        Ok(())
+    }
+
+    /// Shows problems, or notices.
+    pub(crate) fn show_problems(&self, problems: &Problems) -> anyhow::Result<()> {
+        if self.json {
+            return self.print_json(&problems.to_json());
+        }
+        self.err.write(&problems.render(self.err.paint.0));
+        Ok(())
+    }
+
+    /// The data directory: as said, or `.tutti` in the project's folder.
+    pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        if let Some(said) = &self.global.data_dir {
+            return std::path::absolute(said).context("--data-dir");
+        }
+        let folder = tutti_model::project_folder(&self.load_options()?).map_err(|problems| {
+            let _ = self.show_problems(&problems);
+            BadFiles
+        })?;
+        Ok(folder.join(".tutti"))
+    }
+
+    /// A client for the Tutti that runs here.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.socket()?))
+    }
+
+    /// The control socket.
+    pub(crate) fn socket(&self) -> anyhow::Result<PathBuf> {
+        Ok(socket_path(&self.data_dir()?))
+    }
+
+    /// Waits until the running Tutti has ended.
+    pub(crate) async fn wait_until_gone(&self, client: &Client) -> anyhow::Result<()> {
+        for _ in 0..600 {
+            if !client.is_running().await {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::bail!("Tutti still runs after 30 s")
+    }
+
+    /// Shows an error and answers the exit code for it.
+    pub(crate) fn report(&self, error: &anyhow::Error) -> i32 {
+        if error.is::<BadFiles>() {
+            return exit::BAD_FILES;
+        }
+        let code = crate::failure::code_of(error);
+        let mut text = format!("{} {error:#}", self.err.paint.on(Style::Bad, "error:"));
+        if let Some(code) = code {
+            text.push_str(&format!(" [{code}]\n  `tutti explain {code}` tells cause and remedy"));
+        }
+        self.err.line(&text);
+        crate::failure::exit_of(error)
+    }
+}
+
+/// A path as a person in this folder would write it.
+pub(crate) fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}

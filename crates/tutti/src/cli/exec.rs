@@ -1,0 +1,74 @@
+//! `tutti exec SERVICE COMMAND`: a command beside a running instance, with its environment, folder and ports.
+//!
+//! In ports mode an instance is a plain process, so the command is a child of this one: it has the terminal, and its
+//! exit code is ours.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use crate::query::Query;
+
+/// Run a command beside a running instance.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// The service, or one instance such as web-2
+    service: String,
+    /// The command
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+    /// Set or change a variable
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// Where to run it
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<std::path::PathBuf>,
+}
+
+/// The surroundings of an instance: `GET /v1/surroundings`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Surroundings {
+    /// What its process was started with.
+    pub(crate) argv: Vec<String>,
+    /// Its whole environment.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Its folder.
+    pub(crate) cwd: std::path::PathBuf,
+}
+
+impl Exec {
+    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
+        let surroundings: Surroundings = context.block_on(async {
+            let mut query = Query::default();
+            query.push("of", &self.service);
+            Ok(context.client()?.get(&format!("/v1/surroundings?{query}")).await?)
+        })?;
+        execute(surroundings, &self.command, &self.env, self.workdir.as_deref())
+    }
+}
+
+/// Runs a command in surroundings, with this process's terminal; answers its exit code.
+pub(crate) fn execute(
+    surroundings: Surroundings,
+    command: &[String],
+    env: &[String],
+    workdir: Option<&std::path::Path>,
+) -> anyhow::Result<i32> {
+    let mut words = command.iter();
+    let program = words.next().context("there is no command to run")?;
+    let pairs = env.iter().map(|pair| pair.split_once('=').with_context(|| format!("{pair:?} is not KEY=VALUE")));
+    let pairs: Vec<(&str, &str)> = pairs.collect::<anyhow::Result<_>>()?;
+    let folder = workdir.map_or_else(|| surroundings.cwd.clone(), |dir| surroundings.cwd.join(dir));
+    let status = std::process::Command::new(program)
+        .args(words)
+        .env_clear()
+        .envs(&surroundings.env)
+        .envs(pairs)
+        .current_dir(&folder)
+        .status()
+        .with_context(|| format!("cannot run {program:?} in {}", folder.display()))?;
+    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+}

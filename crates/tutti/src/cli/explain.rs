@@ -1,0 +1,49 @@
+//! `tutti explain CODE`: the page of an error code, with cause and remedy.
+
+use anyhow::Context as _;
+use tutti_core::Code;
+use tutti_core::code;
+
+use super::Context;
+use crate::term::Style;
+
+/// Explain an error code.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    /// The code, such as TUT0301; without one, all codes are listed
+    code: Option<String>,
+}
+
+include!(concat!(env!("OUT_DIR"), "/error_pages.rs"));
+
+impl Explain {
+    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
+        let Some(text) = &self.code else {
+            return list(context);
+        };
+        let code: Code = text.parse().context("run `tutti explain` alone for the list")?;
+        let page = PAGES.iter().find(|(number, _)| *number == code.number()).map_or("", |(_, page)| page);
+        if context.json {
+            let value = serde_json::json!({ "code": code.to_string(), "title": code.title(), "page": page });
+            context.print_json(&value)?;
+        } else {
+            context.out.write(page);
+        }
+        Ok(0)
+    }
+}
+
+fn list(context: &Context) -> anyhow::Result<i32> {
+    if context.json {
+        let codes: Vec<_> = code::ALL
+            .iter()
+            .map(|(code, title)| serde_json::json!({ "code": code.to_string(), "title": title }))
+            .collect();
+        context.print_json(&codes)?;
+        return Ok(0);
+    }
+    for (code, title) in code::ALL {
+        context.out.line(&format!("{}  {title}", context.out.paint.on(Style::Bold, code)));
+    }
+    Ok(0)
+}

@@ -1,0 +1,256 @@
+//! The answering side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{Method, Request, Response, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tutti_core::metrics::Page;
+use tutti_core::{Classify, Kind, ServiceName};
+use tutti_net::{Body, ConnectionInfo, DrainSignal, Handler, ListenOptions, Listener, server};
+use tutti_ports::catalog::Catalog;
+use tutti_supervisor::logs::LogQuery;
+use tutti_supervisor::{Handle, SupervisorError};
+
+use super::streams;
+use super::wire::{Change, Outcome, Overview, Problem, ProblemBody, Scale, Services, UpRequest};
+use crate::query::Query;
+
+/// Largest body of a command.
+const COMMAND_BYTES: usize = 1 << 20;
+
+/// What the control API can see and command.
+pub(crate) struct Api {
+    /// The facts that do not change while Tutti runs; the status in it is filled in at each call.
+    pub(crate) overview: Overview,
+    /// The services.
+    pub(crate) supervisor: Handle,
+    /// The catalog.
+    pub(crate) catalog: Arc<dyn Catalog>,
+    /// Writes the metrics of every room.
+    pub(crate) metrics: Box<dyn Fn(&mut Page) + Send + Sync>,
+    /// Describes the data plane.
+    pub(crate) routes: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Asks the process to end.
+    pub(crate) shutdown: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Serves the API at a Unix socket until drained.
+pub(crate) async fn serve(listener: Listener, api: Arc<Api>, drain: DrainSignal) {
+    server::serve(listener, api, server::Settings::named("control"), drain).await;
+}
+
+/// Binds the control socket.
+pub(crate) fn bind(socket: &std::path::Path) -> std::io::Result<Listener> {
+    Listener::bind(&tutti_net::Addr::unix(socket), &ListenOptions::default())
+}
+
+/// An answer, or what went wrong.
+type Answer = Result<Response<Body>, Failure>;
+
+/// A problem with its status.
+struct Failure {
+    status: StatusCode,
+    problem: ProblemBody,
+}
+
+impl Failure {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, problem: ProblemBody { kind: kind.as_str().to_owned(), message: message.into(), code: None } }
+    }
+}
+
+impl From<SupervisorError> for Failure {
+    fn from(error: SupervisorError) -> Self {
+        let mut failure = Failure::new(error.kind(), tutti_core::error::chain(&error));
+        failure.problem.code = error.code().map(|code| code.to_string());
+        failure
+    }
+}
+
+impl Handler for Api {
+    async fn handle(&self, request: Request<Body>, _: &ConnectionInfo) -> Response<Body> {
+        match self.route(request).await {
+            Ok(response) => response,
+            Err(failure) => json(failure.status, &Problem { error: failure.problem }),
+        }
+    }
+}
+
+impl Api {
+    async fn route(&self, request: Request<Body>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        match (&parts.method, parts.uri.path()) {
+            (&Method::GET, "/v1/status") => Ok(ok(&self.overview())),
+            (&Method::GET, "/v1/top") => self.top().await,
+            (&Method::GET, "/v1/history") => self.history(&query).await,
+            (&Method::GET, "/v1/rewrites") => Ok(ok(&self.supervisor.rewrites())),
+            (&Method::GET, "/v1/routes") => Ok(ok(&(self.routes)())),
+            (&Method::GET, "/v1/events") => Ok(streams::events(self.supervisor.events())),
+            (&Method::GET, "/v1/logs") => self.logs(&query).await,
+            (&Method::GET, "/v1/surroundings") => self.surroundings(&query).await,
+            (&Method::GET, "/metrics") => Ok(self.metrics()),
+            (&Method::POST, "/v1/up") => self.up(read(body).await?).await,
+            (&Method::POST, "/v1/start") => self.start(read(body).await?).await,
+            (&Method::POST, "/v1/stop") => self.stop(read(body).await?).await,
+            (&Method::POST, "/v1/restart") => self.restart(read(body).await?).await,
+            (&Method::POST, "/v1/scale") => self.scale(read(body).await?).await,
+            (&Method::POST, "/v1/down") => self.down().await,
+            (method, path) => Err(Failure::new(Kind::NotFound, format!("there is no {method} {path}"))),
+        }
+    }
+
+    fn overview(&self) -> Overview {
+        Overview { status: (*self.supervisor.status()).clone(), ..self.overview.clone() }
+    }
+
+    async fn top(&self) -> Answer {
+        self.supervisor.top().await?;
+        Ok(ok(&self.overview()))
+    }
+
+    async fn history(&self, query: &Query) -> Answer {
+        let service = self.service(query.first("service").unwrap_or_default())?;
+        let history = self.catalog.history(&service).await;
+        let history = history.map_err(|error| Failure::new(error.kind(), tutti_core::error::chain(&error)))?;
+        let changes: Vec<Change> = history
+            .into_iter()
+            .map(|(instance, transition)| Change {
+                instance: instance.to_string(),
+                at_ms: millis(transition.at),
+                from: transition.from.map(|health| health.as_str().to_owned()),
+                to: transition.to.map(|health| health.as_str().to_owned()),
+                reason: transition.reason,
+            })
+            .collect();
+        Ok(ok(&changes))
+    }
+
+    async fn logs(&self, query: &Query) -> Answer {
+        let number = |name: &str| query.first(name).map(str::parse::<u64>).transpose();
+        let bad = |_| Failure::new(Kind::Invalid, "since_us, until_us and tail are numbers");
+        let services = self.services(&query.all("service").map(str::to_owned).collect::<Vec<_>>())?;
+        let wanted = LogQuery {
+            services: services.iter().map(ToString::to_string).collect(),
+            instance: query.first("instance").map(str::to_owned),
+            since_us: number("since_us").map_err(bad)?,
+            until_us: number("until_us").map_err(bad)?,
+            tail: number("tail").map_err(bad)?.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
+        };
+        match query.first("follow") {
+            Some(_) => Ok(streams::followed(self.supervisor.follow(wanted).await)),
+            None => Ok(streams::printed(self.supervisor.logs(wanted).await)),
+        }
+    }
+
+    async fn up(&self, request: UpRequest) -> Answer {
+        let services = self.services(&request.services)?;
+        for (name, replicas) in &request.scale {
+            self.supervisor.scale(&self.service(name)?, *replicas).await?;
+        }
+        match request.no_deps {
+            true => self.supervisor.start(&services).await?,
+            false => self.supervisor.up(&services).await?,
+        }
+        self.outcome(&services, request.wait_s).await
+    }
+
+    async fn start(&self, request: Services) -> Answer {
+        let services = self.services(&request.services)?;
+        self.supervisor.start(&services).await?;
+        self.outcome(&services, 0).await
+    }
+
+    async fn stop(&self, request: Services) -> Answer {
+        let services = self.services(&request.services)?;
+        self.supervisor.stop(&services).await?;
+        self.supervisor.stopped(&services).await;
+        let good = services.iter().map(ToString::to_string).collect();
+        Ok(ok(&Outcome { good, bad: BTreeMap::new() }))
+    }
+
+    async fn restart(&self, request: Services) -> Answer {
+        let services = self.services(&request.services)?;
+        self.supervisor.restart(&services).await?;
+        self.outcome(&services, 0).await
+    }
+
+    async fn scale(&self, request: Scale) -> Answer {
+        let mut services = Vec::new();
+        for (name, replicas) in &request.services {
+            let service = self.service(name)?;
+            self.supervisor.scale(&service, *replicas).await?;
+            services.push(service);
+        }
+        self.outcome(&services, 0).await
+    }
+
+    /// Answers when every service has stopped; the process itself ends after that.
+    async fn down(&self) -> Answer {
+        self.supervisor.shutdown().await;
+        (self.shutdown)();
+        Ok(ok(&Outcome::default()))
+    }
+
+    async fn outcome(&self, services: &[ServiceName], wait_s: u64) -> Answer {
+        let settled = self.supervisor.settled(services);
+        let settled = match wait_s {
+            0 => settled.await,
+            seconds => match tokio::time::timeout(Duration::from_secs(seconds), settled).await {
+                Ok(settled) => settled,
+                Err(_) => return Err(Failure::new(Kind::Timeout, format!("not everything was ready within {seconds} s"))),
+            },
+        };
+        Ok(ok(&Outcome { good: settled.good, bad: settled.bad }))
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        let mut page = Page::default();
+        (self.metrics)(&mut page);
+        let mut response = Response::new(Body::from(page.finish()));
+        let text = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
+        response
+    }
+
+    fn services(&self, names: &[String]) -> Result<Vec<ServiceName>, Failure> {
+        names.iter().map(|name| self.service(name)).collect()
+    }
+
+    fn service(&self, name: &str) -> Result<ServiceName, Failure> {
+        let status = self.supervisor.status();
+        if let Some(service) = status.service(name) {
+            return Ok(service.name.clone());
+        }
+        let known: Vec<&str> = status.services.iter().map(|service| service.name.as_str()).collect();
+        let message = format!("there is no service {name:?}; the application has {}", known.join(", "));
+        Err(Failure::new(Kind::NotFound, message))
+    }
+}
+
+fn ok(value: &impl Serialize) -> Response<Body> {
+    json(StatusCode::OK, value)
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    // The wire types hold nothing that JSON cannot say.
+    let mut response = Response::new(Body::full(serde_json::to_vec(value).unwrap_or_default()));
+    *response.status_mut() = status;
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
+    let (bytes, _) =
+        body.collect(COMMAND_BYTES).await.map_err(|error| Failure::new(Kind::Invalid, error.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|error| Failure::new(Kind::Invalid, error.to_string()))
+}
+
+fn millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,106 @@
+//! What goes over the control socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tutti_supervisor::Status;
+
+/// `GET /v1/status`: everything that runs here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Overview {
+    /// The project.
+    pub(crate) project: String,
+    /// Its folder.
+    pub(crate) folder: String,
+    /// The process that answers.
+    pub(crate) pid: u32,
+    /// Its version.
+    pub(crate) version: String,
+    /// When it started: milliseconds since 1970.
+    pub(crate) started_at_ms: u64,
+    /// Where it listens for the outside.
+    pub(crate) listeners: Vec<Listening>,
+    /// Services and instances.
+    #[serde(flatten)]
+    pub(crate) status: Status,
+}
+
+/// A listener of the edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listening {
+    /// Its name: `gateway`, or the service and port.
+    pub(crate) name: String,
+    /// What to type into a browser or client: `http://127.0.0.1:8080`.
+    pub(crate) address: String,
+    /// The services behind it.
+    pub(crate) serves: Vec<String>,
+}
+
+/// `POST /v1/up`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct UpRequest {
+    /// None named: all.
+    pub(crate) services: Vec<String>,
+    /// Leave what they depend on alone.
+    pub(crate) no_deps: bool,
+    /// How many instances.
+    pub(crate) scale: BTreeMap<String, u32>,
+    /// Seconds to wait for the outcome; 0: for ever.
+    pub(crate) wait_s: u64,
+}
+
+/// `POST /v1/stop`, `/v1/start`, `/v1/restart`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Services {
+    /// None named: all.
+    pub(crate) services: Vec<String>,
+}
+
+/// `POST /v1/scale`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Scale {
+    /// How many instances of each.
+    pub(crate) services: BTreeMap<String, u32>,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Services that are as they were wanted.
+    pub(crate) good: Vec<String>,
+    /// Services that are not, each with its reason.
+    pub(crate) bad: BTreeMap<String, String>,
+}
+
+/// A transition of an instance's health, in `GET /v1/history?service=`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// The instance.
+    pub(crate) instance: String,
+    /// When: milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    /// Before; `None`: it was not there.
+    pub(crate) from: Option<String>,
+    /// After; `None`: it is gone.
+    pub(crate) to: Option<String>,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// Every answer with a status of 400 or more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    /// What went wrong.
+    pub(crate) error: ProblemBody,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ProblemBody {
+    /// `not_found`, `invalid`, … (`core::Kind`).
+    pub(crate) kind: String,
+    /// In words.
+    pub(crate) message: String,
+    /// The stable code, if there is one.
+    pub(crate) code: Option<String>,
+}

@@ -1,0 +1,161 @@
+//! The process behind `tutti up`: every role, put together. The only place where rooms meet.
+//!
+//! | started in this order | needs | gives |
+//! |---|---|---|
+//! | data directory, store | | state |
+//! | registry | state | the catalog |
+//! | edge (the proxy) | the catalog | doors, traffic |
+//! | supervisor | the catalog, doors, traffic | services |
+//! | control socket | all of them | the command line |
+//!
+//! Stopped in the reverse order: services are drained while the proxy still knows their traffic, and the last transitions
+//! are written before the store closes.
+
+mod listeners;
+mod roles;
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
+use tutti_core::ServiceName;
+use tutti_core::time::SystemClock;
+use tutti_host::{Host, Report, Shutdown, Trigger};
+use tutti_model::Loaded;
+use tutti_store::{DataDir, SqliteStore};
+use tutti_supervisor::Handle;
+
+use crate::control::wire::{Listening, Outcome, Overview, UpRequest};
+
+/// How the process runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The data directory.
+    pub(crate) data_dir: PathBuf,
+    /// What is shown to whoever finds the data directory taken.
+    pub(crate) command: &'static str,
+    /// Run every build step again.
+    pub(crate) rebuild: bool,
+}
+
+/// A running application.
+pub(crate) struct Engine {
+    trigger: Trigger,
+    asked: Shutdown,
+    host: JoinHandle<Report>,
+    store: Arc<SqliteStore>,
+    supervisor: Handle,
+    listeners: Vec<Listening>,
+    started_at: SystemTime,
+}
+
+/// The keeper's socket, if this process is meant to be the keeper: `tutti keeper FD`.
+pub(crate) fn keeper_socket() -> Option<RawFd> {
+    let mut args = std::env::args_os().skip(1);
+    let (verb, fd) = (args.next()?, args.next()?);
+    if verb != "keeper" {
+        return None;
+    }
+    fd.to_str()?.parse().ok()
+}
+
+impl Engine {
+    /// Starts every role; services are started by [`Engine::up`]. On an error whatever was started has been stopped.
+    pub(crate) async fn start(loaded: Loaded, settings: Settings) -> anyhow::Result<Self> {
+        let started_at = SystemTime::now();
+        let application = Arc::new(loaded.application);
+        let data = DataDir::open(&settings.data_dir, settings.command)?;
+        crate::engine::roles::log_to(&data)?;
+        let store = SqliteStore::open(&data, tutti_store::Options::default(), Arc::new(SystemClock::new()))?;
+        let store = Arc::new(store);
+        // Services may take as long to stop as their grace periods say; the second Ctrl-C is for those who cannot wait.
+        let drain = Duration::from_secs(3600);
+        let mut host = Host::new(tutti_host::Options { drain, ..tutti_host::Options::default() });
+        let trigger = host.trigger();
+        let asked = host.shutdown();
+        let signals = trigger.forward_signals().context("cannot listen for signals")?;
+        let roles = roles::Roles { application, data, store: Arc::clone(&store), rebuild: settings.rebuild, started_at };
+        let started = roles.start(&mut host).await;
+        let host = tokio::spawn(async move {
+            let mut run = std::pin::pin!(host.run());
+            tokio::select! {
+                report = &mut run => report,
+                () = signals => run.await,
+            }
+        });
+        match started {
+            Ok((supervisor, listeners)) => Ok(Self { trigger, asked, host, store, supervisor, listeners, started_at }),
+            Err(error) => {
+                trigger.abort();
+                let _ = host.await;
+                store.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The services.
+    pub(crate) fn supervisor(&self) -> &Handle {
+        &self.supervisor
+    }
+
+    /// Where the edge listens.
+    pub(crate) fn listeners(&self) -> &[Listening] {
+        &self.listeners
+    }
+
+    /// When this process started, in microseconds since 1970.
+    pub(crate) fn started_at_us(&self) -> u64 {
+        let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Starts services and waits until they are as wanted, or cannot be.
+    pub(crate) async fn up(&self, request: &UpRequest) -> anyhow::Result<Outcome> {
+        let services = request.services.iter().map(|name| ServiceName::new(name)).collect::<Result<Vec<_>, _>>()?;
+        for (name, replicas) in &request.scale {
+            self.supervisor.scale(&ServiceName::new(name)?, *replicas).await?;
+        }
+        match request.no_deps {
+            true => self.supervisor.start(&services).await?,
+            false => self.supervisor.up(&services).await?,
+        }
+        let settled = self.supervisor.settled(&services).await;
+        Ok(Outcome { good: settled.good, bad: settled.bad })
+    }
+
+    /// Returns when somebody has asked for the end: a signal, `tutti down`, or a role that ended.
+    pub(crate) async fn shutdown_asked(&self) {
+        self.asked.drain().await;
+    }
+
+    /// Stops everything, in order, and waits for it. A second signal meanwhile kills.
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
+        self.trigger.drain();
+        let report = self.host.await.context("the host of all tasks ended unexpectedly")?;
+        self.store.shutdown().await;
+        if report.is_clean() {
+            return Ok(());
+        }
+        let unclean = report.ended.iter().filter(|ended| !matches!(ended.how, tutti_host::How::Finished));
+        let named: Vec<String> = unclean.map(|ended| format!("{} {}", ended.name, ended.how)).collect();
+        anyhow::bail!("{}", named.join("; "))
+    }
+}
+
+/// The facts of the overview that do not change.
+fn overview(application: &tutti_model::app::Application, listeners: &[Listening], started_at: SystemTime) -> Overview {
+    let since = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Overview {
+        project: application.name.to_string(),
+        folder: application.folder.display().to_string(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        listeners: listeners.to_vec(),
+        status: tutti_supervisor::Status::default(),
+    }
+}

@@ -1,0 +1,148 @@
+//! How each role is made of what the roles before it give, and handed to the host.
+
+use std::fs::OpenOptions;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use tutti_core::metrics::Page;
+use tutti_core::random::Rng;
+use tutti_core::time::SystemClock;
+use tutti_host::{Host, OnEnd};
+use tutti_model::app::Application;
+use tutti_net::Drainer;
+use tutti_ports::catalog::Catalog;
+use tutti_proxy::Proxy;
+use tutti_proxy::config::AccessLogOptions;
+use tutti_registry::Registry;
+use tutti_store::{DataDir, SqliteStore};
+use tutti_supervisor::{Deps, Handle, Supervisor};
+
+use super::{listeners, overview};
+use crate::control::wire::Listening;
+use crate::control::{Api, bind, serve, socket_path};
+
+/// What the roles are made of.
+pub(super) struct Roles {
+    pub(super) application: Arc<Application>,
+    pub(super) data: DataDir,
+    pub(super) store: Arc<SqliteStore>,
+    pub(super) rebuild: bool,
+    pub(super) started_at: SystemTime,
+}
+
+/// How long requests to the control socket may go on after everything else has ended.
+const CONTROL_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl Roles {
+    /// Starts every role in the order of need.
+    pub(super) async fn start(self, host: &mut Host) -> anyhow::Result<(Handle, Vec<Listening>)> {
+        let registry = self.registry(host).await?;
+        let proxy = self.edge(host, Arc::clone(&registry) as Arc<dyn Catalog>).await?;
+        let bound = proxy.describe().listeners;
+        let listeners = listeners::listening(&self.application.routing, &bound);
+        let deps = Deps::new(
+            Arc::clone(&registry) as Arc<dyn Catalog>,
+            Arc::new(proxy.clone()),
+            Arc::new(proxy.clone()),
+        );
+        let supervisor = self.supervisor(host, deps).await?;
+        let (store, catalog) = (Arc::clone(&self.store), registry);
+        let metrics_of = (proxy.clone(), Arc::clone(&catalog));
+        let api = Api {
+            overview: overview(&self.application, &listeners, self.started_at),
+            supervisor: supervisor.clone(),
+            catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
+            metrics: Box::new(move |page: &mut Page| {
+                store.metrics().show(page);
+                metrics_of.0.metrics(page);
+                metrics_of.1.metrics().show(page);
+            }),
+            routes: Box::new(move || serde_json::to_value(proxy.describe()).unwrap_or_default()),
+            shutdown: {
+                let trigger = host.trigger();
+                Box::new(move || trigger.drain())
+            },
+        };
+        self.control(host, api).await?;
+        Ok((supervisor, listeners))
+    }
+
+    async fn registry(&self, host: &mut Host) -> anyhow::Result<Arc<tutti_registry::Handle>> {
+        let store = Arc::clone(&self.store) as Arc<dyn tutti_ports::state::Store>;
+        let clock = Arc::new(SystemClock::new());
+        let (registry, handle) = Registry::new(store, clock, Rng::from_entropy(), tutti_registry::Options::default());
+        host.start("registry", OnEnd::Shutdown, |ready, shutdown| async move {
+            ready.ready();
+            registry.run(async move { shutdown.drain().await }).await.map_err(Into::into)
+        })
+        .await?;
+        Ok(handle)
+    }
+
+    async fn edge(&self, host: &mut Host, catalog: Arc<dyn Catalog>) -> anyhow::Result<tutti_proxy::Handle> {
+        let options = tutti_proxy::Options {
+            access_log: Some(AccessLogOptions::json(self.data.path().join("access.log"))),
+            ..tutti_proxy::Options::default()
+        };
+        let (proxy, handle) = Proxy::start(options, self.application.routing.clone(), catalog).await?;
+        host.start("edge", OnEnd::Shutdown, |ready, shutdown| async move {
+            ready.ready();
+            shutdown.drain().await;
+            proxy.shutdown().await;
+            Ok(())
+        })
+        .await?;
+        Ok(handle)
+    }
+
+    async fn supervisor(&self, host: &mut Host, deps: Deps) -> anyhow::Result<Handle> {
+        let mut options = tutti_supervisor::Options::new(self.data.path().to_owned());
+        options.rebuild = self.rebuild;
+        let (supervisor, handle) = Supervisor::new(deps, Arc::clone(&self.application), options)?;
+        let commands = handle.clone();
+        host.start("supervisor", OnEnd::Shutdown, |ready, shutdown| async move {
+            ready.ready();
+            let end = async {
+                shutdown.drain().await;
+                tokio::select! {
+                    () = commands.shutdown() => {}
+                    () = shutdown.abort() => commands.kill().await,
+                }
+            };
+            let (ended, ()) = tokio::join!(supervisor.run(), end);
+            ended.map_err(Into::into)
+        })
+        .await?;
+        Ok(handle)
+    }
+
+    async fn control(&self, host: &mut Host, api: Api) -> anyhow::Result<()> {
+        let socket = socket_path(self.data.path());
+        let listener = bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
+        let api = Arc::new(api);
+        host.start("control", OnEnd::Shutdown, |ready, shutdown| async move {
+            let (drainer, signal) = Drainer::new();
+            ready.ready();
+            let end = async {
+                shutdown.drain().await;
+                drainer.drain(CONTROL_PATIENCE);
+            };
+            tokio::join!(serve(listener, api, signal), end);
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+/// Sends what Tutti has to say of itself to `<data>/tutti.log`; `TUTTI_LOG` chooses how much (`info` if not set).
+pub(super) fn log_to(data: &DataDir) -> anyhow::Result<()> {
+    let path = data.path().join("tutti.log");
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TUTTI_LOG").unwrap_or_else(|_| "info".into());
+    // A second engine in one process (tests) keeps the first one's log.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Arc::new(file)).try_init();
+    Ok(())
+}

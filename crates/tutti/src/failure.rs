@@ -1,0 +1,21 @@
+//! From an error to the code that explains it and the number the process ends with.
+
+use tutti_core::{Classify as _, Code, code};
+
+use crate::control::ControlError;
+use crate::exit;
+
+/// The stable code of an error: the first one along its chain.
+pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
+    error.chain().find_map(|link| {
+        let control = link.downcast_ref::<ControlError>().and_then(|error| error.code());
+        let supervisor = || link.downcast_ref::<tutti_supervisor::SupervisorError>().and_then(|error| error.code());
+        let data = || link.downcast_ref::<tutti_store::dir::DirError>().and_then(|error| error.code());
+        control.or_else(supervisor).or_else(data)
+    })
+}
+
+/// The exit code for an error.
+pub(crate) fn exit_of(error: &anyhow::Error) -> i32 {
+    if code_of(error) == Some(code::NOT_RUNNING) { exit::NOT_RUNNING } else { exit::FAILED }
+}

@@ -1,0 +1,92 @@
+//! The dependency graph, reduced to what the rules ask of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+use crate::shell;
+
+/// A package of the workspace.
+#[derive(Clone, Debug, Default)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Its manifest, below the root.
+    pub manifest: String,
+    /// What it depends on directly.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// A direct dependency.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dependency {
+    /// The package's name.
+    pub name: String,
+    /// Only for tests.
+    pub dev: bool,
+    /// A package of this workspace.
+    pub ours: bool,
+}
+
+/// A package from outside, somewhere in the tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Outside {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its licence expression, as it states it.
+    pub licence: String,
+}
+
+/// The graph.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// The workspace.
+    pub members: Vec<Member>,
+    /// Everything from outside that is compiled for any platform.
+    pub outside: BTreeSet<Outside>,
+}
+
+impl Graph {
+    /// As cargo resolves it.
+    pub fn of_repository() -> Result<Self> {
+        let root = shell::root();
+        let metadata = MetadataCommand::new().current_dir(&root).exec().context("cargo metadata failed")?;
+        let ours: BTreeSet<_> = metadata.workspace_members.iter().collect();
+        let packages: BTreeMap<_, _> =
+            metadata.packages.iter().map(|package| (&package.id, package)).collect();
+        let member = |package: &&cargo_metadata::Package| Member {
+            name: package.name.to_string(),
+            manifest: package
+                .manifest_path
+                .strip_prefix(&root)
+                .map_or_else(|_| package.manifest_path.to_string(), ToString::to_string),
+            dependencies: package
+                .dependencies
+                .iter()
+                .map(|dependency| Dependency {
+                    name: dependency.name.clone(),
+                    dev: dependency.kind == DependencyKind::Development,
+                    ours: dependency.path.is_some(),
+                })
+                .collect(),
+        };
+        let members = packages.values().filter(|package| ours.contains(&package.id)).map(member).collect();
+        // The resolved nodes, not all packages: an optional dependency that is off is not in the tree.
+        let nodes = metadata.resolve.as_ref().context("cargo metadata resolved nothing")?;
+        let outside = nodes
+            .nodes
+            .iter()
+            .filter(|node| !ours.contains(&node.id))
+            .filter_map(|node| packages.get(&node.id))
+            .map(|package| Outside {
+                name: package.name.to_string(),
+                version: package.version.to_string(),
+                licence: package.license.clone().unwrap_or_default(),
+            })
+            .collect();
+        Ok(Self { members, outside })
+    }
+}
