@@ -304,6 +304,12 @@ impl From<Bytes> for Body {
     }
 }
 
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::full(bytes)
+    }
+}
+
 impl From<String> for Body {
     fn from(text: String) -> Self {
         Self::full(text)

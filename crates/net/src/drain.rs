@@ -92,3 +92,6 @@ impl DrainSignal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

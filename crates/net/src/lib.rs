@@ -43,6 +43,9 @@ pub mod stream;
 pub mod tunnel;
 pub mod upgrade;
 
+#[cfg(test)]
+mod testing;
+
 pub use body::Body;
 pub use drain::{DrainSignal, Drainer};
 pub use error::{BodyError, ConnectError, SendCause, SendError, Stage};

@@ -40,7 +40,8 @@ pub struct Listener {
 #[derive(Debug)]
 enum Io {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// The file goes with the listener.
+    Unix(UnixListener, #[allow(dead_code)] SocketFile),
 }
 
 impl Listener {

@@ -139,14 +139,6 @@ impl Stream {
         Ok(&self.unread)
     }
 
-    /// Puts bytes in front of what will be read next.
-    pub(crate) fn unread(&mut self, bytes: &[u8]) {
-        let mut front = BytesMut::with_capacity(bytes.len() + self.unread.len());
-        front.extend_from_slice(bytes);
-        front.extend_from_slice(&self.unread);
-        self.unread = front;
-    }
-
     /// Takes the stream apart: what was read ahead, and the two directions.
     pub(crate) fn into_parts(self) -> (BytesMut, ReadHalf, WriteHalf) {
         match self.io {
@@ -326,3 +318,6 @@ impl WriteHalf {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

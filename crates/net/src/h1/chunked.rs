@@ -96,6 +96,9 @@ fn size_line(buf: &[u8]) -> Result<Option<(u64, usize)>, &'static str> {
     match window.get(digits) {
         _ if digits == 0 && !window.is_empty() => return Err("a chunk has no size"),
         None => return Ok(None),
+        Some(b'\r') if window.get(digits + 1).is_some_and(|octet| *octet != b'\n') => {
+            return Err("a line does not end with CRLF");
+        }
         Some(b';' | b'\r') => {}
         Some(_) => return Err("the size of a chunk is malformed"),
     }

@@ -119,9 +119,13 @@ impl Connection {
         let mut exchange = Exchange::new(&mut self.0, writer, head, body, framing);
         match std::future::poll_fn(|cx| exchange.poll(cx)).await {
             Ok(response) => {
-                let Exchange { writer, sending, head, .. } = exchange;
+                let Exchange { writer, sending, head, held, .. } = exchange;
                 self.0.scanner.reset();
-                Ok(self.respond(response, writer, sending, &head))
+                // Whoever refuses a body before it was sent does not want it.
+                let unwanted =
+                    held && (response.status.is_client_error() || response.status.is_server_error());
+                let rest = if unwanted { None } else { Some(sending) };
+                Ok(self.respond(response, writer, rest, &head))
             }
             Err(cause) => Err(exchange.into_error(cause)),
         }
@@ -132,7 +136,7 @@ impl Connection {
         mut self,
         head: ResponseHead,
         writer: Writer,
-        sending: Sending,
+        rest: Option<Sending>,
         asked: &request::Parts,
     ) -> Response<Body> {
         let tunnel = asked.method == Method::CONNECT && head.status.is_success();
@@ -149,7 +153,6 @@ impl Connection {
             return response;
         }
         self.0.keep_alive = head.keep_alive;
-        let sent = sending.is_sent(&writer);
         if let Framing::Length(length) = head.framing
             && length <= self.0.reader.buf.len() as u64
         {
@@ -158,10 +161,10 @@ impl Connection {
         } else {
             self.0.reader.decoder = Decoder::new(head.framing, self.0.limits.fields);
         }
-        if sent {
-            self.0.writer = Some(writer);
-        } else if !self.0.reader.decoder.is_done() {
-            self.0.upload = Some(Upload(tokio::spawn(upload(writer, sending))));
+        match rest.filter(|sending| !sending.is_sent(&writer)) {
+            None => self.0.writer = Some(writer),
+            Some(_) if self.0.reader.decoder.is_done() => {}
+            Some(sending) => self.0.upload = Some(Upload(tokio::spawn(upload(writer, sending)))),
         }
         if self.0.reader.decoder.is_done() {
             self.go_home();
@@ -401,3 +404,6 @@ impl ResponseBody {
         connection.go_home();
     }
 }
+
+#[cfg(test)]
+mod tests;

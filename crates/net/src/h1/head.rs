@@ -268,6 +268,9 @@ impl Facts {
     }
 
     fn learn_expect(&mut self, value: &[u8]) {
+        if value.is_empty() {
+            return;
+        }
         let known = self.expect.is_none() && value.eq_ignore_ascii_case(b"100-continue");
         self.expect = Some(if known { Expect::Continue } else { Expect::Other });
     }

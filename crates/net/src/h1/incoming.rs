@@ -185,8 +185,8 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     /// Lends the reader, whose decoder is set up, to a body.
-    pub(crate) fn new(reader: Box<Reader>, slot: Arc<Slot>, expects_continue: bool) -> Self {
-        Self { reader: Some(reader), slot, unasked: expects_continue }
+    pub(crate) fn new(reader: Box<Reader>, slot: Arc<Slot>, unasked: bool) -> Self {
+        Self { reader: Some(reader), slot, unasked }
     }
 
     pub(crate) fn poll_frame(
@@ -194,7 +194,7 @@ impl RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
-        if std::mem::take(&mut self.unasked) && reader.buf.is_empty() {
+        if std::mem::take(&mut self.unasked) {
             self.slot.tell(|state| state.wants_continue = true);
         }
         let frame = ready!(poll_frame(reader, Origin::Client, cx));

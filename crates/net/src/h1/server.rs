@@ -92,6 +92,8 @@ struct Connection<'a> {
     /// The field map of the last response, for the next request.
     spare: HeaderMap,
     first: bool,
+    /// The client waits for `100 Continue`.
+    held_back: bool,
 }
 
 /// What has to be remembered of a request while it is answered.
@@ -118,6 +120,7 @@ impl<'a> Connection<'a> {
             timer: Deadline::default(),
             spare: HeaderMap::new(),
             first: true,
+            held_back: false,
         }
     }
 
@@ -221,11 +224,10 @@ impl<'a> Connection<'a> {
             Framing::Length(_) | Framing::Chunked => {}
         }
         reader.decoder = Decoder::new(head.framing, self.settings.fields);
+        self.held_back = head.expects_continue && reader.buf.is_empty();
         let slot = self.slot.get_or_insert_default();
         match self.reader.take() {
-            Some(reader) => {
-                Body::from_request(RequestBody::new(reader, Arc::clone(slot), head.expects_continue))
-            }
+            Some(reader) => Body::from_request(RequestBody::new(reader, Arc::clone(slot), self.held_back)),
             None => Body::empty(),
         }
     }
@@ -244,11 +246,16 @@ impl<'a> Connection<'a> {
         while let (None, Some(slot)) = (&self.reader, &self.slot) {
             match slot.poll_news(cx) {
                 Poll::Ready(News::Back(reader)) => self.reader = Some(reader),
-                Poll::Ready(News::Continue) => {
-                    self.writer.flat.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                }
+                Poll::Ready(News::Continue) => self.say_continue(),
                 Poll::Pending => return,
             }
+        }
+    }
+
+    /// Asks the client for the body that it holds back, once.
+    fn say_continue(&mut self) {
+        if std::mem::take(&mut self.held_back) {
+            self.writer.flat.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
     }
 
@@ -281,6 +288,11 @@ impl<'a> Connection<'a> {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
         let mut readable = self.body_can_be_finished();
+        if self.reader.is_none() {
+            // The response is made while the body is read, and nothing can be said after its head has been.
+            self.say_continue();
+        }
+        self.held_back = false;
         let allowed = asked.keep_alive && readable && !drain.is_draining();
         let plan = encode::plan_response(&asked.method, asked.version, allowed, &response);
         encode::response_head(&response, &asked.method, asked.version, plan, &mut self.writer.flat);
@@ -464,3 +476,6 @@ impl From<Fault> for Refusal {
         Refusal { status, reason: fault.reason() }
     }
 }
+
+#[cfg(test)]
+mod tests;
