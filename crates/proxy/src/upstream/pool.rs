@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tutti_core::limits;
 use tutti_net::h1::client::{Connection, Home};
-use tutti_net::{ConnectError, SendError, Stream, h1, h2};
+use tutti_net::{ConnectError, SendError, Stream, h1, h2 as http2};
 
 use super::endpoint::Endpoint;
 use crate::metrics::Metrics;
@@ -43,7 +43,7 @@ struct Multiplexed {
 /// An HTTP/2 connection and how many requests use it.
 #[derive(Clone)]
 pub struct Shared {
-    connection: h2::client::Connection,
+    connection: http2::client::Connection,
     used: Arc<AtomicUsize>,
 }
 
@@ -73,7 +73,7 @@ pub enum DialError {
 }
 
 /// A fresh HTTP/2 connection must be driven by a task that its maker owns.
-pub type Driver = h2::client::Driver;
+pub type Driver = http2::client::Driver;
 
 impl Pool {
     /// An empty pool.
@@ -117,7 +117,7 @@ impl Pool {
         &self,
         timeout: Duration,
         own: impl FnOnce(Driver),
-    ) -> Result<(h2::client::Connection, Place), DialError> {
+    ) -> Result<(http2::client::Connection, Place), DialError> {
         let began = Instant::now();
         // Held while connecting, so that a burst of requests makes one connection and not many.
         let mut shared = self.shared.lock().await;
@@ -144,9 +144,9 @@ impl Pool {
         Ok((chosen.connection, Place { used: chosen.used }))
     }
 
-    async fn begin(&self, timeout: Duration) -> Result<(h2::client::Connection, Driver), DialError> {
+    async fn begin(&self, timeout: Duration) -> Result<(http2::client::Connection, Driver), DialError> {
         let stream = self.connect(timeout).await?;
-        Ok(h2::client::handshake(stream, &h2::Settings::default()).await?)
+        Ok(http2::client::handshake(stream, &http2::Settings::default()).await?)
     }
 
     /// Connects without keeping.

@@ -1,3 +1,5 @@
+//! Bodies: streaming, backpressure, trailers, 100-continue, and what is cut short.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

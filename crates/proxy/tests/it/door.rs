@@ -1,3 +1,5 @@
+//! Doors between services, and bytes that are not HTTP.
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::door::Door as _;

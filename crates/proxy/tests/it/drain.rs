@@ -1,3 +1,5 @@
+//! Stopping instances, and the data plane itself, without anybody noticing.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;

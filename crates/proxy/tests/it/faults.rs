@@ -1,3 +1,5 @@
+//! Faults as clients see them, and what is recorded of requests.
+
 use std::time::Duration;
 
 use http::Request;

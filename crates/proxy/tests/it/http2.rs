@@ -1,3 +1,5 @@
+//! HTTP/2 and gRPC, in and out.
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tutti_net::client::request_h2;

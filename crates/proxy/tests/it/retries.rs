@@ -1,3 +1,5 @@
+//! Retries: when, how often, and where; timeouts; waiting for an instance.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! WebSocket and other upgrades.
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
