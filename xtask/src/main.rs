@@ -1,6 +1,7 @@
-//! Commands of development: `cargo xtask tidy | test | demo`. One file for each.
+//! Commands of development: `cargo xtask tidy | test | demo | bench`. One file for each.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod demo;
 mod shell;
 mod test;
@@ -24,6 +25,8 @@ enum Command {
     Test(test::Args),
     /// Build Tutti, start the example shop behind its gateway, and print the address.
     Demo(demo::Args),
+    /// Compare with others, as ratios.
+    Bench(bench::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -31,6 +34,7 @@ fn main() -> std::process::ExitCode {
         Command::Tidy(args) => tidy::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 
@@ -79,6 +80,12 @@ pub trait LocalHandler: 'static {
     fn refused(&self, refusal: Refusal, connection: &ConnectionInfo) {
         let _ = (refusal, connection);
     }
+
+    /// Takes over a stream that does not speak HTTP; see [`Settings::other_after`].
+    fn other(&self, stream: Stream, connection: &ConnectionInfo) -> impl Future<Output = ()> {
+        let _ = (stream, connection);
+        std::future::ready(())
+    }
 }
 
 impl<H: Handler> LocalHandler for H {
@@ -102,6 +109,10 @@ pub struct Settings {
     pub name: Arc<str>,
     /// Most connections at a time; further ones wait in the listener's backlog.
     pub connections: usize,
+    /// With a time, [`serve_local`] gives a stream to [`LocalHandler::other`] when its first bytes cannot begin an HTTP
+    /// request, or when the client has said nothing for so long (it may wait for the server to speak first). `None`:
+    /// everything is taken for HTTP.
+    pub other_after: Option<Duration>,
     /// HTTP/1.1.
     pub h1: h1::Settings,
     /// HTTP/2.
@@ -114,6 +125,7 @@ impl Settings {
         Self {
             name: name.into(),
             connections: tutti_core::limits::CONNECTIONS,
+            other_after: None,
             h1: h1::Settings::default(),
             h2: h2::Settings::default(),
         }
@@ -165,6 +177,16 @@ pub async fn serve_local<H: LocalHandler>(
     accept::run(listener, limit, drain, |set, stream, info| {
         let shared = Arc::clone(&shared);
         set.spawn_local(async move {
+            let mut stream = stream;
+            if let Some(after) = shared.settings.other_after {
+                let speaks = tokio::select! {
+                    speaks = tokio::time::timeout(after, speaks_http(&mut stream)) => speaks.unwrap_or(false),
+                    () = shared.drain.draining() => return,
+                };
+                if !speaks {
+                    return shared.handler.other(stream, &info).await;
+                }
+            }
             if let Some((stream, info)) = shared.begin(stream, info).await {
                 match info.protocol {
                     Protocol::Http1 => shared.http1(stream, &info).await,
@@ -239,6 +261,27 @@ async fn detect(stream: &mut Stream) -> Option<Protocol> {
         }
         want = same + 1;
     }
+}
+
+/// Whether a stream begins as an HTTP request does: a method in capitals, a blank, and `/`, `*` or a URI. Looks no
+/// further than that takes.
+async fn speaks_http(stream: &mut Stream) -> bool {
+    const LONGEST_METHOD: usize = 20;
+    let mut want = 1;
+    while want <= LONGEST_METHOD + 2 {
+        let Ok(start) = stream.peek(want).await else { return false };
+        let method = start.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+        match (start.get(method), start.get(method + 1)) {
+            (Some(b' '), Some(target)) => {
+                return method > 0
+                    && (target.is_ascii_alphanumeric() && start.starts_with(b"CONNECT")
+                        || b"/*h".contains(target));
+            }
+            (Some(b' '), None) | (None, _) if start.len() >= want => want = start.len() + 1,
+            _ => return false,
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -378,6 +378,7 @@ impl Shared {
         let snapshot = Snapshot {
             generation: control.generation,
             view: Arc::clone(&control.view),
+            keys: control.keys,
             listeners: control
                 .edge
                 .iter()

@@ -254,6 +254,8 @@ impl Listeners {
                 self.tasks.spawn_local(accept::run(Rc::clone(worker), plan_cell, listener, signal));
             }
         }
+        // What was bound for a change that was given up half-way.
+        self.bound.retain(|key, _| *key > snapshot.keys);
         let patience = worker.shared.options.drain_patience;
         self.running.retain(|key, running| {
             let kept = snapshot.listeners.iter().any(|plan| plan.key == *key);

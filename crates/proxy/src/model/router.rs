@@ -378,5 +378,4 @@ pub fn host_key(authority: &str) -> Option<Cow<'_, str>> {
 }
 
 #[cfg(test)]
-#[path = "router_tests.rs"]
 mod tests;

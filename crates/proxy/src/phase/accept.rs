@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::time::Instant;
@@ -17,13 +18,19 @@ use super::respond::CountedTunnel;
 use crate::snapshot::plan::{ListenerPlan, Serve, Target};
 use crate::worker::Worker;
 
+/// How long a client may say nothing at a door before it is taken for one that waits for the server to speak first, as
+/// those of databases and mail servers do.
+const SILENCE: Duration = Duration::from_millis(500);
+
 type Plan = Rc<RefCell<Arc<ListenerPlan>>>;
 
 /// Serves a listener until it is drained.
 pub async fn run(worker: Rc<Worker>, plan: Plan, listener: Listener, drain: DrainSignal) {
     let current = Arc::clone(&plan.borrow());
+    let carries_anything = matches!(&current.serve, Serve::Http(routes) if routes.otherwise.is_some());
     let settings = Settings {
         connections: worker.shared.options.connections,
+        other_after: carries_anything.then_some(SILENCE),
         ..Settings::named(Arc::clone(&current.name))
     };
     // The server wants an `Arc`, though nothing of this ever leaves the thread.
@@ -53,6 +60,11 @@ impl LocalHandler for Connections {
     fn refused(&self, refusal: Refusal, connection: &ConnectionInfo) {
         self.worker.recorder.refused(&self.plan.borrow(), connection, &refusal);
     }
+
+    /// A door's port may speak anything: what is not HTTP is carried as it is.
+    async fn other(&self, stream: Stream, connection: &ConnectionInfo) {
+        StreamHandler::handle(self, stream, connection).await;
+    }
 }
 
 impl StreamHandler for Connections {
@@ -60,7 +72,10 @@ impl StreamHandler for Connections {
         let plan = Arc::clone(&self.plan.borrow());
         let target = match &plan.serve {
             Serve::Tcp(target) => *target,
-            Serve::Http(_) => return,
+            Serve::Http(routes) => match routes.otherwise {
+                Some(target) => target,
+                None => return,
+            },
         };
         carry(&self.worker, &plan, target, stream, connection).await;
     }

@@ -203,6 +203,9 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
+        if self.status == CLIENT_GONE && self.fault.is_none() {
+            self.fault = Some((code::CLIENT_GONE, Origin::Client));
+        }
         let metrics = &self.recorder.metrics;
         self.recorder.under_way.fetch_sub(1, Ordering::Relaxed);
         metrics.in_flight.add(-1);

@@ -116,7 +116,9 @@ fn prepare(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Request<Body> {
     if let Some(upgrade) = &exchange.upgrade {
         request.headers_mut().insert(header::UPGRADE, upgrade.clone());
     }
-    if request.body().is_end_stream() {
+    if let Some(whole) = request.body().in_memory() {
+        // It can be sent again, so it is left as it is.
+        exchange.entry.upload = (!whole.is_empty()).then(|| upload::arrived(whole.len()));
         return request;
     }
     let (head, body) = request.into_parts();
@@ -207,7 +209,7 @@ fn refused(
     suspect(exchange, endpoint, &text);
     let kind = match error {
         DialError::Connect(error) => error.kind(),
-        DialError::Handshake(_) => Kind::Unavailable,
+        DialError::Handshake(_) | DialError::JustFailed => Kind::Unavailable,
     };
     let message = format!("no connection to {} could be made: {text}", endpoint.service);
     let fault = Fault::upstream(code::UPSTREAM_REFUSED, kind, &endpoint.hop, message, Retry::Safe);

@@ -48,6 +48,15 @@ pub fn watch(body: Body) -> (Body, Arc<Progress>) {
     (Body::boxed(Upload { body, progress: Arc::clone(&progress) }), progress)
 }
 
+/// A body that had arrived with its head.
+pub fn arrived(bytes: usize) -> Arc<Progress> {
+    Arc::new(Progress {
+        origin: Instant::now(),
+        bytes: AtomicU64::new(bytes as u64),
+        moved_us: AtomicU64::new(0),
+    })
+}
+
 impl HttpBody for Upload {
     type Data = Bytes;
     type Error = BodyError;

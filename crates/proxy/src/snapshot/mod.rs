@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The catalog's view that it was made of.
     pub view: Arc<View>,
+    /// The greatest key of a socket when this was made: one that is older and not listed is of no use any more.
+    pub keys: u64,
     /// Everything that is listened at, edge and doors.
     pub listeners: Vec<Arc<ListenerPlan>>,
     /// Services and ports by slot. A slot never changes its meaning, so what was compiled earlier stays right.
@@ -28,6 +30,6 @@ pub struct Snapshot {
 impl Snapshot {
     /// Nothing.
     pub fn empty() -> Self {
-        Self { generation: 0, view: Arc::default(), listeners: Vec::new(), clusters: Vec::new() }
+        Self { generation: 0, view: Arc::default(), keys: 0, listeners: Vec::new(), clusters: Vec::new() }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tutti_core::limits;
 use tutti_net::h1::client::{Connection, Home};
-use tutti_net::{ConnectError, SendError, Stream, h1, h2};
+use tutti_net::{ConnectError, SendError, Stream, h1, h2 as http2};
 
 use super::endpoint::Endpoint;
 use crate::metrics::Metrics;
@@ -21,7 +21,7 @@ pub struct Pool {
     pub endpoint: Arc<Endpoint>,
     metrics: Arc<Metrics>,
     idle: Mutex<Vec<Idle>>,
-    shared: tokio::sync::Mutex<Vec<Shared>>,
+    shared: tokio::sync::Mutex<Multiplexed>,
     closed: AtomicBool,
     /// Tells the worker that something may have to be closed later.
     touched: Arc<Notify>,
@@ -32,10 +32,18 @@ struct Idle {
     connection: Connection,
 }
 
+/// The HTTP/2 connections.
+#[derive(Default)]
+struct Multiplexed {
+    connections: Vec<Shared>,
+    /// When the last attempt to make one failed.
+    failed: Option<Instant>,
+}
+
 /// An HTTP/2 connection and how many requests use it.
 #[derive(Clone)]
 pub struct Shared {
-    connection: h2::client::Connection,
+    connection: http2::client::Connection,
     used: Arc<AtomicUsize>,
 }
 
@@ -59,10 +67,13 @@ pub enum DialError {
     /// HTTP/2 could not be begun on it.
     #[error(transparent)]
     Handshake(#[from] SendError),
+    /// While this request waited for another's connection to be made, that failed.
+    #[error("the attempt before has just failed")]
+    JustFailed,
 }
 
 /// A fresh HTTP/2 connection must be driven by a task that its maker owns.
-pub type Driver = h2::client::Driver;
+pub type Driver = http2::client::Driver;
 
 impl Pool {
     /// An empty pool.
@@ -106,30 +117,36 @@ impl Pool {
         &self,
         timeout: Duration,
         own: impl FnOnce(Driver),
-    ) -> Result<(h2::client::Connection, Place), DialError> {
+    ) -> Result<(http2::client::Connection, Place), DialError> {
+        let began = Instant::now();
         // Held while connecting, so that a burst of requests makes one connection and not many.
         let mut shared = self.shared.lock().await;
-        shared.retain(|one| one.connection.is_usable());
-        let free = |one: &&Shared| one.used.load(Ordering::Relaxed) < limits::POOL_H2_STREAMS;
-        let least = || shared.iter().min_by_key(|one| one.used.load(Ordering::Relaxed));
-        let chosen = match shared.iter().find(free) {
-            Some(one) => Some(one.clone()),
-            None if shared.len() >= limits::POOL_H2 => least().cloned(),
-            None => None,
-        };
-        let chosen = match chosen {
+        if shared.failed.is_some_and(|failed| failed > began) {
+            // Or each of those that waited would wait for a timeout of its own, one after the other.
+            return Err(DialError::JustFailed);
+        }
+        let chosen = match shared.free() {
             Some(one) => one,
-            None => {
-                let stream = self.connect(timeout).await?;
-                let (connection, driver) = h2::client::handshake(stream, &h2::Settings::default()).await?;
-                own(driver);
-                let one = Shared { connection, used: Arc::default() };
-                shared.push(one.clone());
-                one
-            }
+            None => match self.begin(timeout).await {
+                Ok((connection, driver)) => {
+                    own(driver);
+                    let one = Shared { connection, used: Arc::default() };
+                    shared.connections.push(one.clone());
+                    one
+                }
+                Err(error) => {
+                    shared.failed = Some(Instant::now());
+                    return Err(error);
+                }
+            },
         };
         chosen.used.fetch_add(1, Ordering::Relaxed);
         Ok((chosen.connection, Place { used: chosen.used }))
+    }
+
+    async fn begin(&self, timeout: Duration) -> Result<(http2::client::Connection, Driver), DialError> {
+        let stream = self.connect(timeout).await?;
+        Ok(http2::client::handshake(stream, &http2::Settings::default()).await?)
     }
 
     /// Connects without keeping.
@@ -168,7 +185,7 @@ impl Pool {
         self.closed.store(true, Ordering::Relaxed);
         self.clear();
         if let Ok(mut shared) = self.shared.try_lock() {
-            shared.clear();
+            shared.connections.clear();
         }
     }
 
@@ -184,6 +201,18 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Multiplexed {
+    /// A connection for one more request: the first with room; when there may be no further one, the least used.
+    fn free(&mut self) -> Option<Shared> {
+        self.connections.retain(|one| one.connection.is_usable());
+        let used = |one: &Shared| one.used.load(Ordering::Relaxed);
+        let full = self.connections.len() >= limits::POOL_H2;
+        let with_room = self.connections.iter().find(|one| used(one) < limits::POOL_H2_STREAMS);
+        let least = || self.connections.iter().min_by_key(|one| used(one)).filter(|_| full);
+        with_room.or_else(least).cloned()
     }
 }
 

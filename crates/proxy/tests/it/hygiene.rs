@@ -1,3 +1,5 @@
+//! Header fields that end at the proxy, that it adds, and that pass.
+
 use http::Request;
 use tutti_net::Body;
 

@@ -1,3 +1,5 @@
+//! Routes, filters, and changing them while they are in use.
+
 use http::{HeaderValue, Request};
 use tutti_net::Body;
 use tutti_ports::catalog::AppProtocol;

@@ -1,3 +1,5 @@
+//! The router against its specification, and the cases that the Gateway API describes.
+
 use super::*;
 use proptest::prelude::*;
 use tutti_ports::routing::Timeouts;

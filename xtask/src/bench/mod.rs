@@ -1,0 +1,31 @@
+//! Benchmarks: each prints ratios against named peers that ran in the same minutes on the same machine, never a bare
+//! number.
+
+mod load;
+mod peers;
+mod proxy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args as ClapArgs, Subcommand};
+
+/// Compare with others, as ratios.
+#[derive(ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// CPU for each proxied request and p99, against nginx, HAProxy and Envoy.
+    Proxy(proxy::Args),
+}
+
+/// Runs the benchmark.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match &args.what {
+        What::Proxy(args) => proxy::run(args),
+    }
+}
