@@ -29,5 +29,5 @@ pub mod source;
 mod value;
 mod yaml;
 
-pub use load::{LoadOptions, Loaded, load};
+pub use load::{LoadOptions, Loaded, load, project_folder};
 pub use overlay::schema;

@@ -87,6 +87,16 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
     Ok(Loaded { application, notices: loader.report.into_notices(), model })
 }
 
+/// The project's folder, found as [`load`] finds it. The files themselves may be broken: only their place counts.
+pub fn project_folder(options: &LoadOptions) -> Result<PathBuf, Problems> {
+    let start = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
+    let mut report = Report::new(Sources::new(&start));
+    let env = Environment::new(options.env.clone());
+    let folder = options.project_folder.as_ref().map(|folder| paths::clean(&start.join(folder)));
+    let found = discover::discover(&start, folder.as_deref(), &options.files, &env, &mut report);
+    found.map(|found| found.folder).ok_or_else(|| report.into_problems())
+}
+
 /// What is known from the compose files when the overlay is read.
 struct Known<'a> {
     root: &'a Node,

@@ -42,7 +42,7 @@ impl Config {
         match &self.what {
             Some(What::Check) => check(context),
             Some(What::Schema) => {
-                context.out.line(&tutti_model::schema());
+                context.print_json(&tutti_model::schema())?;
                 Ok(0)
             }
             Some(What::Print(print)) => print.run(context),

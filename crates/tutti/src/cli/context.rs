@@ -76,7 +76,13 @@ impl Context {
 
     /// Loads the model; problems are shown, all of them, and end the verb.
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
-        match tutti_model::load(&self.load_options()?) {
+        self.load_for(&[])
+    }
+
+    /// The same, with the profiles of services that are named active.
+    pub(crate) fn load_for(&self, services: &[String]) -> anyhow::Result<Loaded> {
+        let options = LoadOptions { services: services.to_vec(), ..self.load_options()? };
+        match tutti_model::load(&options) {
             Ok(loaded) => Ok(loaded),
             Err(problems) => {
                 self.show_problems(&problems)?;

@@ -52,6 +52,8 @@ pub(crate) struct Up {
 pub(crate) struct Daemon {
     #[arg(long)]
     build: bool,
+    /// Services whose profiles are active
+    services: Vec<String>,
 }
 
 impl Up {
@@ -62,7 +64,7 @@ impl Up {
                 context.say("it runs already; starting what is asked for");
                 return self.ask(context, &client).await;
             }
-            let loaded = context.load()?;
+            let loaded = context.load_for(&self.services)?;
             context.show_notices(&loaded)?;
             if self.detach {
                 let mut child = self.spawn(context)?;
@@ -101,6 +103,7 @@ impl Up {
         if self.build {
             command.arg("--build");
         }
+        command.args(&self.services);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().context("cannot start Tutti behind")
     }
@@ -209,7 +212,7 @@ impl Daemon {
         rustix::process::setsid().context("cannot leave the terminal")?;
         context.block_on(async {
             let settings = Settings { data_dir: context.data_dir()?, command: "tutti up -d", rebuild: self.build };
-            let engine = Engine::start(context.load()?, settings).await?;
+            let engine = Engine::start(context.load_for(&self.services)?, settings).await?;
             engine.shutdown_asked().await;
             engine.end().await?;
             Ok(0)
