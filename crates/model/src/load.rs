@@ -14,7 +14,7 @@ use crate::compose::{check, consistency, decode, discover, normalise, notices, p
 use crate::diagnostic::{Problem, Problems, Report};
 use crate::source::Sources;
 use crate::yaml::Node;
-use crate::{normal, overlay, routing};
+use crate::{listens, normal, overlay, routing};
 
 /// What to load. Everything but `folder` may be left empty.
 #[derive(Clone, Debug, Default)]
@@ -118,11 +118,9 @@ fn finish(
     };
     let overlay = overlay.and_then(|path| overlay::read(&path, known.env, loader));
     let mut uses = overlay::Uses::new();
-    let mut gateway = None;
     if let Some(overlay) = &overlay {
         let (services, folder) = (&mut application.services, &application.folder);
         uses = overlay::apply(overlay, services, known.disabled, folder, known.env, &mut loader.report);
-        gateway = overlay::gateway(overlay, &application, &mut loader.report);
     }
     let names: Vec<_> = application.services.keys().cloned().collect();
     for (name, peers) in decode::peers(known.root, &names, &uses) {
@@ -130,6 +128,8 @@ fn finish(
             service.peers = peers;
         }
     }
+    listens::complete(&mut application);
+    let gateway = overlay.and_then(|overlay| overlay::gateway(&overlay, &application, &mut loader.report));
     application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
     application.files = std::mem::take(&mut loader.files);
     application

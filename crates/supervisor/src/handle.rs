@@ -197,10 +197,7 @@ fn settled_now(status: &Status, services: &[ServiceName]) -> Settled {
     settled
 }
 
-fn chosen<'a>(
-    status: &'a Status,
-    services: &'a [ServiceName],
-) -> impl Iterator<Item = &'a ServiceStatus> {
+fn chosen<'a>(status: &'a Status, services: &'a [ServiceName]) -> impl Iterator<Item = &'a ServiceStatus> {
     status.services.iter().filter(move |s| match services {
         [] => s.state != ServiceState::Stopped,
         named => named.contains(&s.name),

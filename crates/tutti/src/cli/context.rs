@@ -60,7 +60,8 @@ impl Context {
 
     /// How the model is to be loaded, by flags and environment.
     pub(crate) fn load_options(&self) -> anyhow::Result<LoadOptions> {
-        let text = |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+        let text =
+            |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
         Ok(LoadOptions {
             folder: std::env::current_dir().context("the current folder is gone")?,
             files: self.global.file.clone(),

@@ -146,7 +146,8 @@ impl Up {
     /// Shows events, and what services print, until there are no more.
     async fn show(&self, context: &Context, supervisor: Handle, since_us: u64) {
         let mut events = supervisor.events();
-        let query = LogQuery { services: self.services.clone(), since_us: Some(since_us), ..LogQuery::default() };
+        let query =
+            LogQuery { services: self.services.clone(), since_us: Some(since_us), ..LogQuery::default() };
         let mut lines = supervisor.follow(query).await;
         // It holds the senders of what is awaited here: without it the end is seen.
         drop(supervisor);
@@ -200,7 +201,10 @@ async fn wait_for_answer(client: &Client, child: &mut Child) -> anyhow::Result<(
                 pipe.read_to_string(&mut said)?;
             }
             let said = said.trim().trim_start_matches("error: ");
-            anyhow::bail!("{}", if said.is_empty() { format!("Tutti ended at once ({status})") } else { said.to_owned() });
+            anyhow::bail!(
+                "{}",
+                if said.is_empty() { format!("Tutti ended at once ({status})") } else { said.to_owned() }
+            );
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -211,7 +215,8 @@ impl Daemon {
         // A session of its own: the terminal's Ctrl-C and hang-up are not meant for it.
         rustix::process::setsid().context("cannot leave the terminal")?;
         context.block_on(async {
-            let settings = Settings { data_dir: context.data_dir()?, command: "tutti up -d", rebuild: self.build };
+            let settings =
+                Settings { data_dir: context.data_dir()?, command: "tutti up -d", rebuild: self.build };
             let engine = Engine::start(context.load_for(&self.services)?, settings).await?;
             engine.shutdown_asked().await;
             engine.end().await?;
