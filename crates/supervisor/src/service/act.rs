@@ -172,7 +172,7 @@ impl Supervisor {
                     // Dropping the sender ends the task.
                     self.setups.remove(&service);
                 }
-                Action::Launch { id, .. } => self.launch(id),
+                Action::Launch { id } => self.launch(id),
                 Action::Drain { id, patience } => self.order(&id, InstanceOrder::Drain { patience }),
                 Action::Signal { id, signal, tree } => {
                     self.order(&id, InstanceOrder::Signal { signal, tree })
