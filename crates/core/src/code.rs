@@ -62,6 +62,21 @@ codes! {
     BAD_YAML = 101, "The file is not valid YAML";
     BAD_MODEL = 102, "The compose file or overlay has problems";
     NO_COMPOSE_FILE = 103, "No compose file was found";
+    UNREADABLE_FILE = 104, "A file of the application cannot be read";
+    UNKNOWN_KEY = 105, "A key is not known";
+    WRONG_TYPE = 106, "A value has the wrong type";
+    BAD_VALUE = 107, "A value is not one that its key accepts";
+    BAD_VARIABLE = 108, "A variable cannot be filled in";
+    UNDEFINED = 109, "Something is named that is not defined";
+    CYCLE = 110, "Definitions go round in a circle";
+    CONFLICT = 111, "Two definitions contradict each other";
+    MISSING_KEY = 112, "A key that must be there is missing";
+    NOT_HONOURED = 113, "A key is accepted and has no effect";
+    MODEL_LIMIT = 114, "The files describe more than Tutti reads";
+    NOT_YET = 115, "A key belongs to a later version";
+    UNSET_VARIABLE = 116, "A variable is not set";
+    BAD_ENV_FILE = 117, "A file of environment variables has an error";
+    DEPRECATED_KEY = 118, "A key is obsolete";
     // 02xx: supervisor
     PORT_TAKEN = 201, "A port that the application publishes is taken";
     SETUP_FAILED = 202, "A build step of a service failed";

@@ -17,6 +17,18 @@ pub const MODEL_NODES: usize = 200_000;
 /// Deepest nesting of a YAML document.
 pub const MODEL_DEPTH: usize = 64;
 
+/// Most bytes of text in a model after variables, aliases and `extends` are expanded.
+pub const MODEL_TEXT_BYTES: usize = 8 << 20;
+
+/// Most files read for one application: compose files, includes, bases of `extends`, environment files.
+pub const MODEL_FILES: usize = 256;
+
+/// Most services of one application: each may name every other one.
+pub const MODEL_SERVICES: usize = 500;
+
+/// Deepest nesting of variables inside the defaults of variables.
+pub const MODEL_VARIABLE_DEPTH: usize = 32;
+
 /// Most problems shown for one load of a model; the rest are counted.
 pub const MODEL_PROBLEMS: usize = 100;
 

@@ -2,19 +2,21 @@
 //!
 //! Not for secrets: nothing here is unpredictable to an attacker.
 
-use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): fast, passes BigCrush, fine for balancing and jitter.
-#[derive(Clone, Debug)]
+///
+/// It may be shared between threads without a lock; two that ask at the same moment may get the same number.
+#[derive(Debug)]
 pub struct Rng {
-    state: Cell<u64>,
+    state: AtomicU64,
 }
 
 impl Rng {
     /// A generator that always gives the same sequence.
     pub fn seeded(seed: u64) -> Self {
-        Self { state: Cell::new(seed) }
+        Self { state: AtomicU64::new(seed) }
     }
 
     /// A generator seeded by the process's hash keys, which the operating system randomises.
@@ -24,8 +26,8 @@ impl Rng {
 
     /// The next 64 bits.
     pub fn next_u64(&self) -> u64 {
-        let state = self.state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.state.set(state);
+        let state = self.state.load(Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.state.store(state, Ordering::Relaxed);
         let mut z = state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

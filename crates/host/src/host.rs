@@ -67,6 +67,11 @@ impl Host {
         self.trigger.clone()
     }
 
+    /// Learns of the shutdown elsewhere, whatever caused it.
+    pub fn shutdown(&self) -> Shutdown {
+        self.asked.clone()
+    }
+
     /// Starts a task and returns when it is ready. Started later is stopped earlier.
     ///
     /// After an error call [`Host::run`]: it stops whatever was started, and reports.

@@ -5,7 +5,29 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`load`] | the way from files to the application |
 //! | [`app`] | the result: services, how they are built, run, reached and checked; routes |
+//! | [`diagnostic`] | problems with file, line, column, caret and hint; their rendering |
+//! | [`overlay`] | `tutti.yaml`: its types, its JSON Schema, its routes |
+//! | [`source`] | the texts that were read, and places in them |
+//! | [`health`] | health checks that are commands, understood as native probes |
+//! | [`interpolate`] | variables in values |
+//! | `yaml` | a YAML tree in which every node knows its place |
 
 pub mod app;
+mod budget;
+mod compose;
+pub mod diagnostic;
+pub mod dotenv;
 pub mod health;
+pub mod interpolate;
+mod load;
+mod normal;
+pub mod overlay;
+mod routing;
+pub mod source;
+mod value;
+mod yaml;
+
+pub use load::{LoadOptions, Loaded, load};
+pub use overlay::schema;

@@ -33,6 +33,9 @@ const COUNT_BITS: u32 = 40;
 /// Most operations of one transaction, with room for those of one more change.
 const OPERATIONS: usize = 120;
 
+/// Largest stored instance. A larger one is stored without its tags and metadata, which only living instances need.
+const RECORD_BYTES: usize = 256 << 10;
+
 /// An instance as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -49,6 +52,16 @@ pub(crate) struct Change {
     pub service: ServiceName,
     pub transition: Transition,
     pub record: Option<Record>,
+}
+
+/// The bytes of a record. The types have no maps with other keys than text, so this does not fail.
+fn encode(record: &Record) -> Option<Vec<u8>> {
+    let bytes = serde_json::to_vec(record).ok()?;
+    if bytes.len() <= RECORD_BYTES {
+        return Some(bytes);
+    }
+    let spec = Spec { tags: Vec::new(), meta: BTreeMap::new(), ..(*record.spec).clone() };
+    serde_json::to_vec(&Record { spec: Arc::new(spec), ..record.clone() }).ok()
 }
 
 /// The first number of a run; views and transitions are numbered from here.
@@ -181,9 +194,7 @@ impl Journal {
             ops.insert(key, op);
         };
         let (id, service) = (&change.id, &change.service);
-        // The types have no maps with other keys than text, so this cannot fail; without a record the key is removed.
-        let record = change.record.as_ref().and_then(|record| serde_json::to_vec(record).ok());
-        set(format!("{INSTANCES}{id}"), record);
+        set(format!("{INSTANCES}{id}"), change.record.as_ref().and_then(encode));
         set(transition_key(service, number, id), serde_json::to_vec(&change.transition).ok());
         let kept = self.kept.entry(service.clone()).or_default();
         for (number, id) in kept.add(number, id, TRANSITIONS_KEPT, TRANSITIONS_KEPT_OF_SERVICE) {

@@ -355,9 +355,11 @@ async fn a_full_disk_stops_nothing_and_is_made_up_for() {
     world.store.set_fault(Some(Fault::Full));
     world.register("web-2", vec![check()]).await;
     world.until("web-2", Health::Passing).await;
+    let began = tokio::time::Instant::now();
     world.handle.drain(&id("web-1"), "stopping").await.unwrap();
     assert_eq!(world.see("web-1").unwrap().health, Health::Draining);
     world.handle.deregister(&id("web-1"), "exited").await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO, "nobody waits for a state that is known to fail");
     let during = world.steps("web").await;
     assert_eq!(during.len(), 6, "what is not durable is told as well: {during:?}");
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -411,6 +413,30 @@ async fn a_lost_acknowledgement_writes_nothing_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_state_does_not_accept_is_given_up_and_the_rest_goes_on() {
+    let world = World::new().await;
+    world.store.set_fault(Some(Fault::Invalid));
+    world.register("web-1", vec![]).await;
+    world.store.set_fault(None);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(world.metric("tutti_registry_writes_lost_total 1"));
+    world.register("web-2", vec![]).await;
+    assert_eq!(keys(&world.store, "registry/instances/").await, ["registry/instances/web-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_with_too_much_to_say_is_stored_without_it() {
+    let world = World::new().await;
+    let mut large = registration("web-1", vec![]);
+    large.spec.meta.insert("blob".into(), "x".repeat(2 << 20));
+    world.handle.register(large).await.unwrap();
+    assert_eq!(world.see("web-1").unwrap().spec.meta.len(), 1);
+    assert_eq!(keys(&world.store, "registry/instances/").await, ["registry/instances/web-1"]);
+    let world = World::over(world.kill().await, Options::default()).await;
+    assert_eq!(world.steps("web").await.last().unwrap(), "web-1 passing none: Tutti was restarted");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_crash_the_former_instances_are_gone_and_the_view_goes_on() {
     let world = World::new().await;
     world.register("web-1", vec![check()]).await;
@@ -444,6 +470,10 @@ async fn who_was_thought_dead_does_not_write_beside_its_successor() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(keys(&new.store, "registry/instances/").await.is_empty());
     assert!(!old.metric("tutti_registry_writes_lost_total 0"));
+    let tried = *new.store.writes().borrow();
+    old.register("web-3", vec![]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(*new.store.writes().borrow(), tried, "and does not try again");
     assert_eq!(old.see("web-2").unwrap().health, Health::Passing, "it goes on serving what it has");
 }
 

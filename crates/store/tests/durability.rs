@@ -51,8 +51,16 @@ fn write_until_killed(path: &Path) {
     });
 }
 
-/// Starts a child, kills it after a while, and returns what it acknowledged: the newest revision of each name.
-fn one_life(path: &Path, millis: u64, acked: &mut BTreeMap<String, u64>) -> usize {
+/// When a child dies.
+enum Death {
+    /// So long after its start: also while it opens the store.
+    After(Duration),
+    /// When it has acknowledged so many transactions.
+    AtAck(usize),
+}
+
+/// Starts a child, kills it, and returns how much it acknowledged; notes the newest revision of each name.
+fn one_life(path: &Path, death: &Death, acked: &mut BTreeMap<String, u64>) -> usize {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture", "what_was_acknowledged_survives_kill_9"])
         .env(CHILD, path)
@@ -60,12 +68,11 @@ fn one_life(path: &Path, millis: u64, acked: &mut BTreeMap<String, u64>) -> usiz
         .spawn()
         .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
-    let killer = std::thread::spawn(move || {
+    if let Death::After(time) = death {
         // The moment of death is what is random here; nothing waits for a state.
-        std::thread::sleep(Duration::from_millis(millis));
+        std::thread::sleep(*time);
         child.kill().unwrap();
-        child.wait().unwrap()
-    });
+    }
     let mut count = 0;
     for line in output.lines() {
         let line = line.unwrap();
@@ -73,8 +80,11 @@ fn one_life(path: &Path, millis: u64, acked: &mut BTreeMap<String, u64>) -> usiz
         let (name, revision) = ack.split_once(' ').unwrap();
         acked.insert(name.to_owned(), revision.parse().unwrap());
         count += 1;
+        if matches!(death, Death::AtAck(at) if *at == count) {
+            child.kill().unwrap();
+        }
     }
-    let status = killer.join().unwrap();
+    let status = child.wait().unwrap();
     assert_eq!(status.code(), None, "the child died of the signal and of nothing else");
     count
 }
@@ -88,8 +98,12 @@ fn what_was_acknowledged_survives_kill_9() {
     let rng = Rng::from_entropy();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (mut acked, mut total, mut lives) = (BTreeMap::new(), 0, 0);
-    for _ in 0..ROUNDS {
-        let count = one_life(home.path(), 5 + rng.below(150) as u64, &mut acked);
+    for round in 0..ROUNDS {
+        let death = match round % 3 {
+            0 => Death::After(Duration::from_millis(rng.below(120) as u64)),
+            _ => Death::AtAck(1 + rng.below(600)),
+        };
+        let count = one_life(home.path(), &death, &mut acked);
         total += count;
         lives += usize::from(count > 0);
         let store = open(home.path());
@@ -97,7 +111,7 @@ fn what_was_acknowledged_survives_kill_9() {
         runtime.block_on(store.shutdown());
     }
     println!("{total} acknowledged transactions in {lives} of {ROUNDS} lives");
-    assert!(lives >= 10 && total >= 200, "too little was tried: {total} transactions in {lives} lives");
+    assert!(lives >= ROUNDS / 3 * 2, "a child that lives until it acknowledges has acknowledged");
 }
 
 async fn verify(store: &SqliteStore, acked: &BTreeMap<String, u64>) {

@@ -1,10 +1,12 @@
 //! Commands beside an instance: in its folder and with its environment.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -23,6 +25,17 @@ pub struct ExecSpec {
     pub dir: Option<PathBuf>,
     /// Where its input comes from and its output goes.
     pub streams: Streams,
+}
+
+/// What a process beside an instance is given, for a caller that starts it itself, with its own terminal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// The service's own command.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// The folder.
+    pub dir: PathBuf,
 }
 
 /// Where a command's input comes from and its output goes.

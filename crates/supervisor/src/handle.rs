@@ -8,7 +8,7 @@ use tutti_ports::exec::Exec;
 
 use crate::error::SupervisorError;
 use crate::event::Event;
-use crate::exec::{ExecSpec, Running};
+use crate::exec::{ExecSpec, Place, Running};
 use crate::logs::{Follower, LogLine, LogQuery};
 use crate::rewrite::Rewrite;
 use crate::service::{Command, Shared};
@@ -142,6 +142,16 @@ impl Handle {
     /// Runs commands beside instances and waits for their end.
     pub fn exec(&self) -> Arc<dyn Exec> {
         Arc::clone(&self.shared) as Arc<dyn Exec>
+    }
+
+    /// What a process beside an instance is given, for a caller that starts it itself.
+    pub fn beside(&self, id: &InstanceId) -> Result<Place, SupervisorError> {
+        self.shared.beside(id)
+    }
+
+    /// What one more process of a service would be given, for a caller that starts it itself.
+    pub async fn once(&self, service: &ServiceName) -> Result<Place, SupervisorError> {
+        self.shared.once(service).await
     }
 
     /// Runs a command beside an instance, with its streams.

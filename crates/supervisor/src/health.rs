@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tutti_model::app::{Command, Healthcheck, Service, Test};
+use tutti_model::health as native;
 use tutti_ports::catalog::{Check, Endpoint, Probe};
 
 use crate::infer::Launch;
@@ -21,15 +22,13 @@ pub(crate) fn checks(
     endpoints: &[Endpoint],
     targets: &Targets,
 ) -> Vec<Check> {
-    let said = service.health.as_ref().or(launch.health.as_ref());
-    match said.map(|health| &health.test) {
-        Some(Test::None) => Vec::new(),
-        None => endpoints.first().map(|main| connection(main)).into_iter().collect(),
-        Some(test) => match (said, probe(test, endpoints, targets)) {
-            (Some(health), Some(probe)) => vec![check(health, probe)],
-            _ => Vec::new(),
-        },
-    }
+    let Some(mut said) = service.health.clone().or_else(|| launch.health.clone()) else {
+        return endpoints.first().map(connection).into_iter().collect();
+    };
+    // A `curl` in a command would ask for a port that only the image has, and need a process for each probe.
+    let names = [service.name.as_str()];
+    native::make_native(&mut said, &native::Surroundings { environment: &service.environment, names: &names });
+    probe(&said.test, endpoints, targets).map(|probe| check(&said, probe)).into_iter().collect()
 }
 
 fn connection(main: &Endpoint) -> Check {
@@ -71,7 +70,9 @@ fn probe(test: &Test, endpoints: &[Endpoint], targets: &Targets) -> Option<Probe
     let addr = |port: u16| endpoints.iter().find(|e| e.port == port).or(endpoints.first()).map(|e| e.addr);
     match test {
         Test::None => None,
-        Test::Http { port, path } => Some(Probe::Http { addr: addr(*port)?, path: path.clone(), host: None }),
+        Test::Http { port, path, any_status } => {
+            Some(Probe::Http { addr: addr(*port)?, path: path.clone(), host: None, any_status: *any_status })
+        }
         Test::Tcp { port } => Some(Probe::Tcp { addr: addr(*port)? }),
         Test::Grpc { port, service } => Some(Probe::Grpc { addr: addr(*port)?, service: service.clone() }),
         Test::Command(command) => Some(Probe::Command { argv: beside(command, targets) }),
@@ -132,8 +133,9 @@ mod tests {
 
     #[test]
     fn probes_go_to_the_real_port() {
-        let http = Test::Http { port: 9090, path: "/live".to_owned() };
-        let expected = Probe::Http { addr: endpoints()[1].addr, path: "/live".to_owned(), host: None };
+        let http = Test::Http { port: 9090, path: "/live".to_owned(), any_status: false };
+        let addr = endpoints()[1].addr;
+        let expected = Probe::Http { addr, path: "/live".to_owned(), host: None, any_status: false };
         assert_eq!(probe(&http, &endpoints(), &Targets::default()), Some(expected));
         assert_eq!(probe(&http, &[], &Targets::default()), None);
     }

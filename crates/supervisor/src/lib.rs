@@ -29,7 +29,7 @@ mod driver;
 pub mod environment;
 pub mod error;
 pub mod event;
-mod exec;
+pub mod exec;
 pub mod handle;
 mod health;
 pub mod infer;

@@ -4,8 +4,10 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`fake`] | catalog, doors and traffic for the supervisor: they probe by themselves, or say what a test tells them |
 //! | [`state`] | [`state::MemoryStore`]: the store in memory, with faults on demand |
 //! | [`time`] | [`time::TokioClock`]: a clock that follows tokio's paused time |
 
+pub mod fake;
 pub mod state;
 pub mod time;

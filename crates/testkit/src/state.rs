@@ -24,6 +24,8 @@ use engine::Engine;
 pub enum Fault {
     /// Every write is refused: the disk is full. Reads go on.
     Full,
+    /// Every write is refused as not acceptable.
+    Invalid,
     /// Every call fails, and nothing was done.
     Unavailable,
     /// Every write is carried out, and its acknowledgement is lost.
@@ -107,6 +109,7 @@ impl MemoryStore {
         let fault = faults.wait_for(|fault| *fault != Some(Fault::Hangs)).await.map_or(None, |fault| *fault);
         match fault {
             Some(Fault::Full) => return Err(StateError::Full("injected".into())),
+            Some(Fault::Invalid) => return Err(StateError::Invalid("injected".into())),
             Some(Fault::Unavailable) => return Err(StateError::Unavailable("injected".into())),
             _ => {}
         }

@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut well = findings.is_empty();
     if !args.quick {
-        let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        let lints = ["clippy", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"];
         for (what, arguments) in [("format", &["fmt", "--all", "--check"][..]), ("lints", &lints[..])] {
             if !shell::succeeds(shell::cargo().args(arguments))? {
                 println!("{what}: see above → cargo {}", arguments.join(" "));

@@ -108,8 +108,10 @@ impl SqliteStore {
 
     /// Refuses new requests, carries out and answers what is queued, and closes the database.
     pub async fn shutdown(&self) {
-        self.close_queue();
+        self.places.close();
+        // The last connection to close tidies up the log, and only the writer's can: readers first.
         self.readers.close().await;
+        self.close_queue();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
             && !matches!(tokio::task::spawn_blocking(|| writer.join()).await, Ok(Ok(())))
@@ -118,8 +120,8 @@ impl SqliteStore {
         }
     }
 
+    /// The writer ends when it has drained the queue.
     fn close_queue(&self) {
-        self.places.close();
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
@@ -142,8 +144,9 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.close_queue();
+        self.places.close();
         self.readers.close_idle();
+        self.close_queue();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
             && writer.join().is_err()

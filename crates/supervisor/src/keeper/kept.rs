@@ -16,6 +16,8 @@ struct Leader {
     pid: i32,
     /// `TUTTI_RUN=…`, which all its descendants carry unless they cleared their environment.
     marker: Vec<u8>,
+    /// The pipes that it was given as output; a daemon that left everything else behind may still hold them.
+    pipes: HashSet<u64>,
     /// Descendants seen when it was last signalled: finds those that left both session and environment.
     seen: HashSet<(i32, u64)>,
     /// How it ended; what it started may still be there.
@@ -50,6 +52,8 @@ impl Kept {
 
     fn spawn(&mut self, spawn: Spawn, fds: &mut VecDeque<OwnedFd>) -> Report {
         let tag = spawn.tag;
+        let given = if spawn.stdin { 1..3 } else { 0..2 };
+        let pipes = fds.iter().take(given.end).skip(given.start).filter_map(pipe_inode).collect();
         let mut stream = |wanted: bool| match wanted {
             true => fds.pop_front().map_or_else(Stdio::null, Stdio::from),
             false => Stdio::null(),
@@ -70,7 +74,7 @@ impl Kept {
                 let marker =
                     marker.map(|(key, value)| format!("{key}={value}").into_bytes()).unwrap_or_default();
                 self.tags.insert(pid, tag);
-                self.leaders.insert(tag, Leader { pid, marker, seen: HashSet::new(), ended: None });
+                self.leaders.insert(tag, Leader { pid, marker, pipes, seen: HashSet::new(), ended: None });
                 Report::Spawned { tag, pid }
             }
             Err(error) => Report::Failed { tag, errno: error.raw_os_error().unwrap_or(0) },
@@ -153,13 +157,20 @@ impl Leader {
                 || self.seen.contains(&(process.pid, process.started))
                 || (process.parent == me
                     && !self.marker.is_empty()
-                    && proc::has_variable(process.pid, &self.marker, true))
+                    && (proc::has_variable(process.pid, &self.marker, true)
+                        || proc::holds_pipe(process.pid, &self.pipes)))
         });
         let mut members = proc::trees(processes, roots.map(|process| process.pid));
         members.remove(&me);
         members.retain(|pid| processes.iter().any(|process| process.pid == *pid && !process.zombie));
         members
     }
+}
+
+/// The inode of a pipe; `None` for anything else, such as the operator's terminal, which others hold too.
+fn pipe_inode(fd: &OwnedFd) -> Option<u64> {
+    let stat = rustix::fs::fstat(fd).ok()?;
+    rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo().then_some(stat.st_ino)
 }
 
 fn exit_status(status: WaitStatus) -> ExitStatus {

@@ -49,8 +49,9 @@ fn marked(mark: &[u8]) -> Vec<i32> {
     let processes = proc::all();
     let spared = ancestry(&processes);
     let alive = processes.iter().filter(|process| !process.zombie).map(|process| process.pid);
-    let roots: Vec<i32> =
-        alive.filter(|pid| !spared.contains(pid) && proc::has_variable(*pid, mark, false)).collect();
+    let adopted = adopted(&processes);
+    let is_root = |pid: &i32| !spared.contains(pid) && proc::has_variable(*pid, mark, false);
+    let roots: Vec<i32> = alive.filter(is_root).chain(adopted).collect();
     let mut found = proc::trees(&processes, roots);
     let me = i32::try_from(std::process::id()).unwrap_or(0);
     found.retain(|pid| {
@@ -63,6 +64,21 @@ fn marked(mark: &[u8]) -> Vec<i32> {
         !zombie && !spared.contains(pid)
     });
     found.into_iter().collect()
+}
+
+/// Daemons that cleared their environment and came to this process, a subreaper, when their keeper was lost: children
+/// in a session of their own. What this process starts itself is in its own session, or is a keeper and carries a mark.
+fn adopted(processes: &[proc::Process]) -> Vec<i32> {
+    let me = i32::try_from(std::process::id()).unwrap_or(0);
+    let Some(own) = processes.iter().find(|process| process.pid == me) else { return Vec::new() };
+    let mark = format!("{MARKER}=").into_bytes();
+    let strange = |process: &&proc::Process| {
+        process.parent == me
+            && process.session != own.session
+            && !process.zombie
+            && !proc::has_variable(process.pid, &mark, false)
+    };
+    processes.iter().filter(strange).map(|process| process.pid).collect()
 }
 
 /// This process and those it descends from.

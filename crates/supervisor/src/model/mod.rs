@@ -68,7 +68,7 @@ pub(crate) enum Action {
     /// Give up the setup steps that run, and tell [`Machine::setup_done`].
     CancelSetup(ServiceName),
     /// Start an instance; tell [`Machine::started`] and, however it ends, [`Machine::exited`].
-    Launch { id: InstanceKey, attempt: u32 },
+    Launch { id: InstanceKey },
     /// Take it out of rotation and wait for its last request; tell [`Machine::drained`].
     Drain { id: InstanceKey, patience: Duration },
     /// Send a signal: to the group, or to all that it started.

@@ -219,7 +219,7 @@ impl Machine {
                 let id = InstanceKey { service: name.clone(), ordinal: slot.ordinal };
                 let attempt = slot.restarts;
                 actions.push(Action::Tell(name.clone(), EventKind::Starting { instance: id.id(), attempt }));
-                actions.push(Action::Launch { id, attempt });
+                actions.push(Action::Launch { id });
                 changed = true;
             }
         }

@@ -146,7 +146,7 @@ fn authority_scheme(before: &str) -> Option<&str> {
     let begins = authority.is_empty() || authority.ends_with(['@', ',']);
     let from = head.rfind(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.'));
     let scheme = head.get(from.map_or(0, |at| at + 1)..).unwrap_or(head);
-    (inside && begins).then_some(scheme)
+    (inside && begins && !scheme.is_empty()).then_some(scheme)
 }
 
 /// `:8080` at the beginning, as a whole: the port, and the length of the text.

@@ -172,7 +172,7 @@ impl Supervisor {
                     // Dropping the sender ends the task.
                     self.setups.remove(&service);
                 }
-                Action::Launch { id, .. } => self.launch(id),
+                Action::Launch { id } => self.launch(id),
                 Action::Drain { id, patience } => self.order(&id, InstanceOrder::Drain { patience }),
                 Action::Signal { id, signal, tree } => {
                     self.order(&id, InstanceOrder::Signal { signal, tree })
@@ -242,32 +242,30 @@ impl Supervisor {
             let _ = facts.send(Fact::Sampled(reply)).await;
         });
     }
+}
 
-    /// Puts services that run elsewhere into the catalog.
-    pub(super) async fn register_external(&self) {
-        let application = Arc::clone(&self.shared.application);
-        for service in application.services.values().filter(|s| !s.skip && !s.external.is_empty()) {
-            let mut endpoints = Vec::new();
-            for (port, address) in &service.external {
-                let wanted = address.clone();
-                let found = tokio::task::spawn_blocking(move || resolve(&wanted)).await.ok().flatten();
-                let Some(addr) = found else {
-                    let text = format!(
-                        "the address {address:?} of the external service {} is not known",
-                        service.name
-                    );
-                    self.shared.tell(&service.name, EventKind::Notice { text });
-                    continue;
-                };
-                let listen = service.listens.iter().find(|listen| listen.port == *port);
-                let protocol = listen.map(|listen| listen.protocol).unwrap_or_default();
-                endpoints.push(Endpoint { port: *port, addr, protocol });
-            }
-            let registration = external(&self.shared, service, endpoints);
-            if let Err(error) = self.shared.deps.catalog.register(registration).await {
-                let text = format!("could not be registered: {}", tutti_core::error::chain(&error));
-                self.shared.tell(&service.name, EventKind::Notice { text });
-            }
+/// Puts services that run elsewhere into the catalog.
+pub(super) async fn register_external(shared: Arc<Shared>) {
+    let application = Arc::clone(&shared.application);
+    for service in application.services.values().filter(|s| !s.skip && !s.external.is_empty()) {
+        let mut endpoints = Vec::new();
+        for (port, address) in &service.external {
+            let wanted = address.clone();
+            let found = tokio::task::spawn_blocking(move || resolve(&wanted)).await.ok().flatten();
+            let Some(addr) = found else {
+                let text =
+                    format!("the address {address:?} of the external service {} is not known", service.name);
+                shared.tell(&service.name, EventKind::Notice { text });
+                continue;
+            };
+            let listen = service.listens.iter().find(|listen| listen.port == *port);
+            let protocol = listen.map(|listen| listen.protocol).unwrap_or_default();
+            endpoints.push(Endpoint { port: *port, addr, protocol });
+        }
+        let registration = external(&shared, service, endpoints);
+        if let Err(error) = shared.deps.catalog.register(registration).await {
+            let text = format!("could not be registered: {}", tutti_core::error::chain(&error));
+            shared.tell(&service.name, EventKind::Notice { text });
         }
     }
 }

@@ -25,6 +25,9 @@ use crate::status::Exit;
 /// How long the last lines of an ended process may take to arrive before its end is told without them.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// How long what was printed before the end may take to get into the log, for a slow disk's sake.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What the loop tells an instance's task.
 pub(crate) enum InstanceOrder {
     Drain { patience: Duration },
@@ -82,13 +85,13 @@ impl Instance {
             }
         };
         self.shared.live().remove(id);
-        let last_words = async { while captures.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
+        wait_for_all(&mut captures, LAST_WORDS).await;
         let why =
             status.as_ref().map_or_else(|failure| failure.reason.clone(), |s| diagnose::exit_reason(*s));
         self.deregister(id, &with_last_line(why, captured)).await;
         self.shared.stats.forget(id);
-        while captures.join_next().await.is_some() {}
+        // Somebody who escaped may hold the pipe for ever; what is dropped here is not read any more.
+        wait_for_all(&mut captures, LOG_PATIENCE).await;
         status
     }
 
@@ -215,6 +218,11 @@ async fn told_to_stop(orders: &mut mpsc::UnboundedReceiver<InstanceOrder>) {
             return;
         }
     }
+}
+
+async fn wait_for_all(tasks: &mut JoinSet<()>, patience: Duration) {
+    let all = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(patience, all).await;
 }
 
 fn not_started() -> StartFailure {

@@ -7,8 +7,6 @@ mod act;
 mod instance;
 mod shared;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::io;
@@ -172,7 +170,7 @@ impl Supervisor {
     /// Runs until [`Handle::shutdown`] or [`Handle::kill`], or until no handle is left. When it returns, nothing that it
     /// started runs any more.
     pub async fn run(mut self) -> Result<(), SupervisorError> {
-        self.register_external().await;
+        act::register_external(Arc::clone(&self.shared)).await;
         let mut sampling = self.sampling();
         while !(self.closing && self.machine.is_idle() && self.tasks.is_empty()) {
             let deadline = self.machine.next_deadline();

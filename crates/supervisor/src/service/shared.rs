@@ -12,10 +12,10 @@ use tutti_ports::catalog::Endpoint;
 use tutti_ports::exec::{Exec, ExecError, Finished};
 
 use crate::diagnose::StartFailure;
-use crate::driver::{Driver, Order, Surroundings};
+use crate::driver::{Driver, Order, Prepared, Surroundings};
 use crate::error::SupervisorError;
 use crate::event::{Event, EventKind};
-use crate::exec::{ExecSpec, Output, Running, Streams};
+use crate::exec::{ExecSpec, Output, Place, Running, Streams};
 use crate::keeper::Keeper;
 use crate::logs::Logs;
 use crate::options::{Deps, Options};
@@ -119,12 +119,19 @@ impl Shared {
         Running::start(self.driver.as_ref(), (*around).clone(), spec).await.map_err(start_error)
     }
 
-    /// Runs a service once, not registered, with another command if one is given.
-    pub(crate) async fn run_once(
-        &self,
-        name: &ServiceName,
-        mut spec: ExecSpec,
-    ) -> Result<Running, SupervisorError> {
+    /// What a process beside an instance is given.
+    pub(crate) fn beside(&self, id: &InstanceId) -> Result<Place, SupervisorError> {
+        let live = self.live().get(id).cloned().ok_or_else(|| SupervisorError::NotRunning(id.to_string()))?;
+        Ok(place(Vec::new(), &live.around))
+    }
+
+    /// What one more process of a service would be given. Its ports are not kept for it.
+    pub(crate) async fn once(&self, name: &ServiceName) -> Result<Place, SupervisorError> {
+        let prepared = self.prepare_once(name, None).await?;
+        Ok(place(prepared.argv, &prepared.around))
+    }
+
+    async fn prepare_once(&self, name: &ServiceName, command: Option<Command>) -> Result<Prepared, SupervisorError> {
         let Some(service) = self.application.services.get(name) else {
             return Err(unknown(&self.application, name.as_str()));
         };
@@ -137,9 +144,18 @@ impl Shared {
         };
         let number = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
         let id = format!("{name}-run-{number}").parse().unwrap_or_else(|_| InstanceId::of(name, number));
-        let command = (!spec.argv.is_empty()).then(|| Command::Args(std::mem::take(&mut spec.argv)));
         let order = Order { service, launch: &plan.launch, id: &id, command: command.as_ref() };
-        let prepared = self.driver.prepare(order).await.map_err(start_error)?;
+        self.driver.prepare(order).await.map_err(start_error)
+    }
+
+    /// Runs a service once, not registered, with another command if one is given.
+    pub(crate) async fn run_once(
+        &self,
+        name: &ServiceName,
+        mut spec: ExecSpec,
+    ) -> Result<Running, SupervisorError> {
+        let command = (!spec.argv.is_empty()).then(|| Command::Args(std::mem::take(&mut spec.argv)));
+        let prepared = self.prepare_once(name, command).await?;
         spec.argv = prepared.argv;
         let running = Running::start(self.driver.as_ref(), prepared.around, spec).await;
         let mut running = running.map_err(start_error)?;
@@ -172,6 +188,10 @@ impl Exec for Shared {
         };
         tokio::time::timeout(timeout, work).await.map_err(|_| ExecError::Timeout(timeout))
     }
+}
+
+fn place(argv: Vec<String>, around: &Surroundings) -> Place {
+    Place { argv, env: around.env.iter().cloned().collect(), dir: around.dir.clone() }
 }
 
 /// Tells everybody who listens to the events.

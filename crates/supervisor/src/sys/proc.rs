@@ -149,11 +149,20 @@ fn parse_listener(line: &str) -> Option<Listener> {
 
 /// The sockets that a process has open, by inode.
 pub(crate) fn sockets(pid: i32) -> HashSet<u64> {
+    open_inodes(pid, "socket:[")
+}
+
+/// Whether a process has one of these pipes open.
+pub(crate) fn holds_pipe(pid: i32, inodes: &HashSet<u64>) -> bool {
+    !inodes.is_empty() && !open_inodes(pid, "pipe:[").is_disjoint(inodes)
+}
+
+fn open_inodes(pid: i32, kind: &str) -> HashSet<u64> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
     entries
         .filter_map(|entry| {
             let target = fs::read_link(entry.ok()?.path()).ok()?;
-            target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+            target.to_str()?.strip_prefix(kind)?.strip_suffix(']')?.parse().ok()
         })
         .collect()
 }

@@ -72,7 +72,7 @@ impl Print {
             loaded.application.services.keys().for_each(|name| context.out.line(name.as_str()));
             return Ok(0);
         }
-        context.print_json(&loaded.normal())?;
+        context.print_json(&loaded.model)?;
         Ok(0)
     }
 }

@@ -1,5 +1,6 @@
 //! What every verb needs: the outputs, the project, the running Tutti.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,14 +60,18 @@ impl Context {
 
     /// How the model is to be loaded, by flags and environment.
     pub(crate) fn load_options(&self) -> anyhow::Result<LoadOptions> {
-        let mut options = LoadOptions::new(std::env::current_dir().context("the current folder is gone")?);
-        options.files.clone_from(&self.global.file);
-        options.env_files.clone_from(&self.global.env_file);
-        options.profiles.clone_from(&self.global.profile);
-        options.project_name.clone_from(&self.global.project_name);
-        options.project_directory.clone_from(&self.global.project_directory);
-        options.overlay.clone_from(&self.global.overlay);
-        Ok(options)
+        let text = |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+        Ok(LoadOptions {
+            folder: std::env::current_dir().context("the current folder is gone")?,
+            files: self.global.file.clone(),
+            project_folder: self.global.project_directory.clone(),
+            env_files: self.global.env_file.clone(),
+            profiles: self.global.profile.clone(),
+            project_name: self.global.project_name.clone(),
+            env: std::env::vars_os().filter_map(text).collect(),
+            overlay: self.global.overlay.clone(),
+            services: Vec::new(),
+        })
     }
 
     /// Loads the model; problems are shown, all of them, and end the verb.

@@ -3,11 +3,10 @@
 //! In ports mode an instance is a plain process, so the command is a child of this one: it has the terminal, and its
 //! exit code is ours.
 
-use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use tutti_supervisor::exec::Place;
 
 use super::Context;
 use crate::query::Query;
@@ -28,31 +27,20 @@ pub(crate) struct Exec {
     workdir: Option<std::path::PathBuf>,
 }
 
-/// The surroundings of an instance: `GET /v1/surroundings`.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Surroundings {
-    /// What its process was started with.
-    pub(crate) argv: Vec<String>,
-    /// Its whole environment.
-    pub(crate) env: BTreeMap<String, String>,
-    /// Its folder.
-    pub(crate) cwd: std::path::PathBuf,
-}
-
 impl Exec {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
-        let surroundings: Surroundings = context.block_on(async {
+        let place: Place = context.block_on(async {
             let mut query = Query::default();
             query.push("of", &self.service);
             Ok(context.client()?.get(&format!("/v1/surroundings?{query}")).await?)
         })?;
-        execute(surroundings, &self.command, &self.env, self.workdir.as_deref())
+        execute(&place, &self.command, &self.env, self.workdir.as_deref())
     }
 }
 
 /// Runs a command in surroundings, with this process's terminal; answers its exit code.
 pub(crate) fn execute(
-    surroundings: Surroundings,
+    place: &Place,
     command: &[String],
     env: &[String],
     workdir: Option<&std::path::Path>,
@@ -61,11 +49,11 @@ pub(crate) fn execute(
     let program = words.next().context("there is no command to run")?;
     let pairs = env.iter().map(|pair| pair.split_once('=').with_context(|| format!("{pair:?} is not KEY=VALUE")));
     let pairs: Vec<(&str, &str)> = pairs.collect::<anyhow::Result<_>>()?;
-    let folder = workdir.map_or_else(|| surroundings.cwd.clone(), |dir| surroundings.cwd.join(dir));
+    let folder = workdir.map_or_else(|| place.dir.clone(), |dir| place.dir.join(dir));
     let status = std::process::Command::new(program)
         .args(words)
         .env_clear()
-        .envs(&surroundings.env)
+        .envs(&place.env)
         .envs(pairs)
         .current_dir(&folder)
         .status()

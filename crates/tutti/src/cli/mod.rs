@@ -41,17 +41,17 @@ pub(crate) struct Cli {
     verb: Verb,
 }
 
-/// Flags that every verb takes.
+/// Flags that every verb takes. As with Compose, `-f` and `-p` stand before the verb: some verbs have an `-f` of their own.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Compose file; give it several times to merge overrides
-    #[arg(short, long = "file", value_name = "FILE", global = true)]
+    #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
     /// The overlay [default: tutti.yaml beside the compose file]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) overlay: Option<PathBuf>,
     /// Project name
-    #[arg(short, long, value_name = "NAME", global = true)]
+    #[arg(short, long, value_name = "NAME")]
     pub(crate) project_name: Option<String>,
     /// Folder where relative paths begin [default: the first compose file's]
     #[arg(long, value_name = "DIR", global = true)]
@@ -154,5 +154,15 @@ impl Cli {
             Verb::Completions(verb) => verb.run(&context),
             Verb::Daemon(verb) => verb.run(&context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_flags_of_all_verbs_fit_together() {
+        super::Cli::command().debug_assert();
     }
 }

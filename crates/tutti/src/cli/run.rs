@@ -1,9 +1,10 @@
 //! `tutti run SERVICE [COMMAND]`: a one-off command in a service's surroundings: migrations, shells, scripts.
 
 use super::Context;
-use super::exec::{Surroundings, execute};
+use super::exec::execute;
 use crate::control::wire::{Outcome, UpRequest};
 use crate::query::Query;
+use tutti_supervisor::exec::Place;
 
 /// Run a one-off command in a service's surroundings.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
-        let surroundings: Surroundings = context.block_on(async {
+        let place: Place = context.block_on(async {
             let client = context.client()?;
             if !self.no_deps {
                 let loaded = context.load()?;
@@ -45,7 +46,7 @@ impl Run {
             query.push("once", &self.service);
             Ok(client.get(&format!("/v1/surroundings?{query}")).await?)
         })?;
-        let command = if self.command.is_empty() { surroundings.argv.clone() } else { self.command.clone() };
-        execute(surroundings, &command, &self.env, self.workdir.as_deref())
+        let command = if self.command.is_empty() { place.argv.clone() } else { self.command.clone() };
+        execute(&place, &command, &self.env, self.workdir.as_deref())
     }
 }

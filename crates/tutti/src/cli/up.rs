@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tutti_model::Loaded;
+use tutti_supervisor::Handle;
 use tutti_supervisor::logs::{Followed, LogQuery};
 
 use super::logs::Printer;
@@ -108,8 +109,7 @@ impl Up {
     async fn in_front(&self, context: &Context, loaded: Loaded) -> anyhow::Result<i32> {
         let settings = Settings { data_dir: context.data_dir()?, command: "tutti up", rebuild: self.build };
         let engine = Engine::start(loaded, settings).await?;
-        let supervisor = engine.supervisor().clone();
-        let show = self.show(context, &engine);
+        let show = self.show(context, engine.supervisor().clone(), engine.started_at_us());
         let up = async {
             let request = self.request();
             let outcome = engine.up(&request).await?;
@@ -136,16 +136,17 @@ impl Up {
             // What is said while stopping is shown until there is nothing more to say.
             () = &mut show => ending.await,
         };
-        drop(supervisor);
         ended?;
         started.map(|code| if code == exit::INTERRUPTED { 0 } else { code })
     }
 
     /// Shows events, and what services print, until there are no more.
-    async fn show(&self, context: &Context, engine: &Engine) {
-        let mut events = engine.supervisor().events();
-        let query = LogQuery { services: self.services.clone(), since_us: Some(engine.started_at_us()), ..LogQuery::default() };
-        let mut lines = engine.supervisor().follow(query).await;
+    async fn show(&self, context: &Context, supervisor: Handle, since_us: u64) {
+        let mut events = supervisor.events();
+        let query = LogQuery { services: self.services.clone(), since_us: Some(since_us), ..LogQuery::default() };
+        let mut lines = supervisor.follow(query).await;
+        // It holds the senders of what is awaited here: without it the end is seen.
+        drop(supervisor);
         let printer = Printer {
             paint: context.out.paint,
             timestamps: self.timestamps,

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tutti_core::{Classify, Code, Kind, code, error};
 use tutti_net::client::{self, ClientError, Limits};
-use tutti_net::{Addr, Body, ConnectCause, Stream, h1};
+use tutti_net::error::ConnectCause;
+use tutti_net::{Addr, Body, Stream, h1};
 
 use super::wire::{Problem, ProblemBody};
 

@@ -130,6 +130,25 @@ impl Api {
         Ok(ok(&changes))
     }
 
+    /// `of=` a service or instance: beside it; `once=` a service: as one more instance of it.
+    async fn surroundings(&self, query: &Query) -> Answer {
+        if let Some(name) = query.first("once") {
+            return Ok(ok(&self.supervisor.once(&self.service(name)?).await?));
+        }
+        let name = query.first("of").unwrap_or_default();
+        let status = self.supervisor.status();
+        let instance = status.instance(name).or_else(|| {
+            status.service(name).and_then(|service| service.instances.iter().find(|instance| instance.pid.is_some()))
+        });
+        match instance {
+            Some(instance) => Ok(ok(&self.supervisor.beside(&instance.id)?)),
+            None => {
+                let service = self.service(name)?;
+                Err(Failure::new(Kind::NotFound, format!("no instance of {service} runs")))
+            }
+        }
+    }
+
     async fn logs(&self, query: &Query) -> Answer {
         let number = |name: &str| query.first(name).map(str::parse::<u64>).transpose();
         let bad = |_| Failure::new(Kind::Invalid, "since_us, until_us and tail are numbers");

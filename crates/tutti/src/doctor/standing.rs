@@ -70,7 +70,7 @@ fn port(listener: &Listener) -> Finding {
 fn directory(data_dir: &Path) -> Finding {
     let subject = crate::cli::shown(data_dir);
     match DataDir::holder(data_dir) {
-        Ok(Some(holder)) => Finding::good(subject, format!("in use by process {} ({})", holder.pid, holder.command)),
+        Ok(Some(holder)) => Finding::good(subject, format!("in use by {holder}")),
         Ok(None) if data_dir.exists() => Finding::good(subject, "free"),
         Ok(None) => Finding::good(subject, "will be made by the first `tutti up`"),
         Err(error) => Finding::bad(subject, error.to_string(), "see `tutti explain 301`"),

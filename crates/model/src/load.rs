@@ -1,0 +1,155 @@
+//! The way from files to an application.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tutti_core::code;
+use tutti_ports::routing::Routing;
+
+use crate::app::Application;
+use crate::compose::environment::Environment;
+use crate::compose::files::{Loader, Place};
+use crate::compose::schema::{Shape, top::TOP};
+use crate::compose::{check, consistency, decode, discover, normalise, notices, paths, project};
+use crate::diagnostic::{Problem, Problems, Report};
+use crate::source::Sources;
+use crate::yaml::Node;
+use crate::{normal, overlay, routing};
+
+/// What to load. Everything but `folder` may be left empty.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Where to begin: the working folder. Relative paths of the options begin here.
+    pub folder: PathBuf,
+    /// Compose files (`-f`); the first is the base. None: `COMPOSE_FILE`, else the nearest folder that has one.
+    pub files: Vec<PathBuf>,
+    /// The project's folder (`--project-directory`), if it is not that of the first file.
+    pub project_folder: Option<PathBuf>,
+    /// Files of variables (`--env-file`) in place of `.env`.
+    pub env_files: Vec<PathBuf>,
+    /// Active profiles (`--profile`), in place of `COMPOSE_PROFILES`.
+    pub profiles: Vec<String>,
+    /// The project's name (`-p`).
+    pub project_name: Option<String>,
+    /// The variables of the shell. Nothing is read from this process's own environment.
+    pub env: BTreeMap<String, String>,
+    /// The overlay; `None`: `tutti.yaml` in the project's folder, if there is one.
+    pub overlay: Option<PathBuf>,
+    /// Services that were named on the command line: their profiles are active.
+    pub services: Vec<String>,
+}
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The application.
+    pub application: Application,
+    /// Warnings, and keys that have no effect.
+    pub notices: Problems,
+    /// The normalised model, in the shape of `docker compose config --format json`.
+    pub model: serde_json::Value,
+}
+
+/// Reads and checks an application. Every problem that can be found is in the error.
+pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
+    let start = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
+    let mut report = Report::new(Sources::new(&start));
+    let mut env = Environment::new(options.env.clone());
+    let folder = options.project_folder.as_ref().map(|folder| paths::clean(&start.join(folder)));
+    let Some(found) = discover::discover(&start, folder.as_deref(), &options.files, &env, &mut report) else {
+        return Err(report.into_problems());
+    };
+    let mut loader = Loader::new(report);
+    read_env_files(options, &start, &found.folder, &mut env, &mut loader);
+    let early = project::early_name(options.project_name.as_deref(), &found.files, &found.folder, &env);
+    env.set("COMPOSE_PROJECT_NAME", &early);
+    let place = Place { folder: &found.folder, env: &env, included: &[] };
+    let mut root = loader.model(&found.files, place);
+    check::complete(&root, &Shape::Object(&TOP), "", &mut loader.report);
+    let name = project::name(options.project_name.as_deref(), &root, &found.folder, &env, &mut loader);
+    version(&mut root, &mut loader);
+    let profiles = project::profiles(&options.profiles, &env);
+    let disabled = project::apply_profiles(&mut root, &profiles, &options.services, &mut loader);
+    normalise::normalise(&mut root, name.as_ref().map_or("", |name| name.as_str()), &env);
+    project::service_files(&mut root, &env, &mut loader);
+    consistency::consistency(&root, &disabled, &mut loader.report);
+    notices::notices(&root, &mut loader.report);
+    let services = decode::services(&root, &mut loader.report);
+    let known = Known { root: &root, disabled: &disabled, env: &env };
+    let Some(name) = name else { return Err(loader.report.into_problems()) };
+    let model = normal::print(&root, name.as_str());
+    let application =
+        Application { name, folder: found.folder, files: Vec::new(), services, routing: Routing::default() };
+    let application = finish(application, options, &start, &known, &mut loader);
+    if loader.report.failed() {
+        return Err(loader.report.into_problems());
+    }
+    Ok(Loaded { application, notices: loader.report.into_notices(), model })
+}
+
+/// What is known from the compose files when the overlay is read.
+struct Known<'a> {
+    root: &'a Node,
+    disabled: &'a [String],
+    env: &'a Environment,
+}
+
+/// Lays the overlay over the application, and adds what depends on both: peers and listeners.
+fn finish(
+    mut application: Application,
+    options: &LoadOptions,
+    start: &Path,
+    known: &Known<'_>,
+    loader: &mut Loader,
+) -> Application {
+    let overlay = match &options.overlay {
+        Some(path) => Some(paths::clean(&start.join(path))),
+        None => overlay::NAMES.iter().map(|name| application.folder.join(name)).find(|path| path.exists()),
+    };
+    let overlay = overlay.and_then(|path| overlay::read(&path, known.env, loader));
+    let mut uses = overlay::Uses::new();
+    let mut gateway = None;
+    if let Some(overlay) = &overlay {
+        let (services, folder) = (&mut application.services, &application.folder);
+        uses = overlay::apply(overlay, services, known.disabled, folder, known.env, &mut loader.report);
+        gateway = overlay::gateway(overlay, &application, &mut loader.report);
+    }
+    let names: Vec<_> = application.services.keys().cloned().collect();
+    for (name, peers) in decode::peers(known.root, &names, &uses) {
+        if let Some(service) = application.services.get_mut(&name) {
+            service.peers = peers;
+        }
+    }
+    application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
+    application.files = std::mem::take(&mut loader.files);
+    application
+}
+
+/// `.env` of the project's folder, else of the working folder; or the files that were named.
+fn read_env_files(
+    options: &LoadOptions,
+    start: &Path,
+    folder: &Path,
+    env: &mut Environment,
+    loader: &mut Loader,
+) {
+    let files: Vec<(PathBuf, Option<crate::source::Span>)> = if options.env_files.is_empty() {
+        let off =
+            matches!(env.get("COMPOSE_DISABLE_ENV_FILE"), Some("1" | "t" | "T" | "true" | "TRUE" | "True"));
+        let default = folder.join(".env");
+        if off || !default.is_file() { Vec::new() } else { vec![(default, None)] }
+    } else {
+        options.env_files.iter().map(|file| (paths::clean(&start.join(file)), None)).collect()
+    };
+    let vars = loader.env_files(&files, &env.clone());
+    env.add_missing(vars);
+}
+
+/// `version` has no meaning any more.
+fn version(root: &mut Node, loader: &mut Loader) {
+    if let Some(node) = root.remove("version") {
+        let problem =
+            Problem::warning(code::DEPRECATED_KEY, "`version` is obsolete and has no effect").at(node.span);
+        loader.report.add(problem.hint("remove the line"));
+    }
+}

@@ -1,0 +1,383 @@
+//! `gateway:` and `routes:` become a listener with compiled-ready routes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use tutti_core::{ServiceName, code};
+use tutti_ports::routing::{
+    Backend, FieldMatch, Filter, HeaderEdit, Listener, Match, PathMatch, PathRewrite, Route, Serve, Timeouts,
+    ValueMatch,
+};
+
+use super::Overlay;
+use super::apply::{main_port, unknown};
+use super::types::{self, Condition, OneText, Several, Target, Targets};
+use crate::app::{Application, Service};
+use crate::diagnostic::{Problem, Report};
+use crate::source::Span;
+use crate::value::duration;
+use crate::yaml::Node;
+
+/// Where the gateway listens when nothing says otherwise.
+const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+/// The gateway's listener; `None` without routes.
+///
+/// Without `gateway.listen` it takes the place of the published port of the service to which `/` goes, so that the
+/// application answers where Docker Compose would let it answer; without such a port it is `127.0.0.1:8080`.
+pub(crate) fn gateway(overlay: &Overlay, application: &Application, report: &mut Report) -> Option<Listener> {
+    let nodes = overlay.tree.get("routes").map(Node::items).unwrap_or_default();
+    let mut names = BTreeSet::new();
+    let mut routes = Vec::new();
+    for (at, (route, node)) in overlay.types.routes.iter().zip(nodes).enumerate() {
+        let mut reader = Reader { node, services: &application.services, report };
+        if let Some(route) = reader.route(route, at) {
+            if !names.insert(route.name.clone()) {
+                let message = format!("two routes are called `{}`", route.name);
+                report.error(code::CONFLICT, node.get("name").map_or(node.span, |node| node.span), message);
+            }
+            routes.push(route);
+        }
+    }
+    let gateway = overlay.tree.get("gateway");
+    if overlay.types.routes.is_empty() {
+        if let Some(gateway) = gateway {
+            let message = "`gateway` has no effect without `routes`: published ports are served where they are published";
+            report.add(Problem::notice(code::NOT_HONOURED, message).at(gateway.span));
+        }
+        return None;
+    }
+    let listen = overlay.types.gateway.as_ref().and_then(|gateway| gateway.listen.as_ref());
+    let bind = match listen {
+        Some(listen) => {
+            let span =
+                gateway.and_then(|gateway| gateway.get("listen")).map_or(Span::default(), |node| node.span);
+            address(listen, span, report)?
+        }
+        None => published_root(&routes, application).unwrap_or(DEFAULT),
+    };
+    Some(Listener { name: "gateway".to_owned(), bind, serve: Serve::Http(routes) })
+}
+
+fn address(listen: &OneText, span: Span, report: &mut Report) -> Option<SocketAddr> {
+    let text = match listen {
+        OneText::Int(port) => port.to_string(),
+        OneText::Text(text) => text.clone(),
+    };
+    let full = match text.strip_prefix(':').unwrap_or(&text) {
+        port if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            // A port alone is this machine's own; every address is asked for by name.
+            format!("127.0.0.1:{port}")
+        }
+        _ => text.replace("localhost:", "127.0.0.1:"),
+    };
+    let parsed = full.parse().ok();
+    if parsed.is_none() {
+        let hint = "for example `127.0.0.1:8080`, `0.0.0.0:80` or `:8080`";
+        let message = format!("`{text}` is not an address to listen at");
+        report.add(Problem::error(code::BAD_VALUE, message).at(span).hint(hint));
+    }
+    parsed
+}
+
+/// Where the service behind `/` is published.
+fn published_root(routes: &[Route], application: &Application) -> Option<SocketAddr> {
+    let root = |found: &Match| match &found.path {
+        None => true,
+        Some(PathMatch::Prefix(path)) => path == "/",
+        Some(_) => false,
+    };
+    let whole = routes.iter().find(|route| route.matches.is_empty() || route.matches.iter().any(root))?;
+    let backend = whole.backends.first()?;
+    let service = application.services.get(&backend.service)?;
+    let port = service.published.iter().find(|port| !port.udp && port.host_port.is_some())?;
+    let ip = port.host_ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
+    Some(SocketAddr::new(ip, port.host_port?))
+}
+
+struct Reader<'a> {
+    node: &'a Node,
+    services: &'a IndexMap<ServiceName, Service>,
+    report: &'a mut Report,
+}
+
+impl Reader<'_> {
+    fn span(&self, key: &str) -> Span {
+        self.node.get(key).map_or(self.node.span, |node| node.span)
+    }
+
+    fn bad<T>(&mut self, key: &str, message: String) -> Option<T> {
+        let span = self.span(key);
+        self.report.error(code::BAD_VALUE, span, message);
+        None
+    }
+
+    fn route(&mut self, route: &types::Route, at: usize) -> Option<Route> {
+        let before = self.report.errors();
+        let hosts = self.hosts(route);
+        let matches = self.matches(route);
+        let filters = self.filters(route);
+        let backends = self.backends(route);
+        let name = route.name.clone().unwrap_or_else(|| format!("route-{}", at + 1));
+        let length = |text: &Option<String>| -> Option<Duration> { duration::parse(text.as_ref()?).ok() };
+        let timeouts = Timeouts {
+            request: length(&route.timeout),
+            per_try: length(&route.per_try_timeout),
+            idle: length(&route.idle_timeout),
+        };
+        (self.report.errors() == before).then_some(Route {
+            name,
+            hosts,
+            matches,
+            filters,
+            backends,
+            timeouts,
+        })
+    }
+
+    fn hosts(&mut self, route: &types::Route) -> Vec<String> {
+        let hosts: Vec<String> =
+            Several::list(route.host.as_ref()).iter().map(|host| host.to_ascii_lowercase()).collect();
+        for host in &hosts {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            if name.is_empty() || !name.chars().all(allowed) {
+                self.bad::<()>(
+                    "host",
+                    format!("`{host}` is not a host name: it is exact or `*.suffix`, without a port"),
+                );
+            }
+        }
+        hosts
+    }
+
+    /// Every combination of a path and a method, each with all conditions on fields.
+    fn matches(&mut self, route: &types::Route) -> Vec<Match> {
+        let mut paths: Vec<Option<PathMatch>> = Vec::new();
+        for (key, list) in
+            [("path", &route.path), ("path_exact", &route.path_exact), ("path_regex", &route.path_regex)]
+        {
+            for text in Several::list(list.as_ref()) {
+                if key == "path_regex" {
+                    self.regex(key, &text);
+                } else if !text.starts_with('/') || text.contains(['?', '#', ' ']) {
+                    self.bad::<()>(
+                        key,
+                        format!("`{text}` is not a path: it begins with `/` and has no query"),
+                    );
+                }
+                paths.push(Some(match key {
+                    "path" => PathMatch::Prefix(text),
+                    "path_exact" => PathMatch::Exact(text),
+                    _ => PathMatch::Regex(text),
+                }));
+            }
+        }
+        let mut methods: Vec<Option<String>> = Vec::new();
+        for method in Several::list(route.method.as_ref()) {
+            if method.is_empty() || !method.chars().all(|c| c.is_ascii_alphabetic() || c == '-') {
+                self.bad::<()>("method", format!("`{method}` is not a method"));
+            }
+            methods.push(Some(method.to_ascii_uppercase()));
+        }
+        let headers = self.fields("headers", &route.headers);
+        let query = self.fields("query", &route.query);
+        if paths.is_empty() && methods.is_empty() && headers.is_empty() && query.is_empty() {
+            return Vec::new();
+        }
+        let any = |list: Vec<Option<String>>| if list.is_empty() { vec![None] } else { list };
+        let methods = any(methods);
+        if paths.is_empty() {
+            paths.push(None);
+        }
+        let mut out = Vec::new();
+        for path in &paths {
+            for method in &methods {
+                out.push(Match {
+                    path: path.clone(),
+                    method: method.clone(),
+                    headers: headers.clone(),
+                    query: query.clone(),
+                });
+            }
+        }
+        out
+    }
+
+    fn regex(&mut self, key: &str, text: &str) {
+        // The same bounds that the engine has: a pattern that passes here is compiled there.
+        if let Err(error) = regex::RegexBuilder::new(text).size_limit(1 << 20).build() {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or("").trim().trim_start_matches("error: ").to_owned();
+            self.bad::<()>(key, format!("`{text}` is not a regular expression: {why}"));
+        }
+    }
+
+    fn fields(&mut self, key: &str, fields: &BTreeMap<String, Condition>) -> Vec<FieldMatch> {
+        let mut out = Vec::new();
+        for (name, condition) in fields {
+            if key == "headers" {
+                self.field_name(key, name);
+            }
+            let value = match condition {
+                Condition::Exact(text) => ValueMatch::Exact(text.clone()),
+                Condition::Regex(pattern) => {
+                    self.regex(key, &pattern.regex);
+                    ValueMatch::Regex(pattern.regex.clone())
+                }
+            };
+            let name = if key == "headers" { name.to_ascii_lowercase() } else { name.clone() };
+            out.push(FieldMatch { name, value });
+        }
+        out
+    }
+
+    /// RFC 9110 section 5.1: a field's name is a token.
+    fn field_name(&mut self, key: &str, name: &str) {
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if name.is_empty() || !name.chars().all(token) {
+            self.bad::<()>(key, format!("`{name}` is not the name of a header field"));
+        }
+    }
+
+    fn filters(&mut self, route: &types::Route) -> Vec<Filter> {
+        let mut out = Vec::new();
+        if let Some(edit) = &route.request_headers {
+            out.push(Filter::RequestHeaders(self.edit("request_headers", edit)));
+        }
+        if let Some(edit) = &route.response_headers {
+            out.push(Filter::ResponseHeaders(self.edit("response_headers", edit)));
+        }
+        if route.strip_prefix && route.path.is_none() {
+            self.bad::<()>(
+                "strip_prefix",
+                "`strip_prefix` needs a `path` whose prefix can be taken off".to_owned(),
+            );
+        }
+        let rewrite = route.rewrite.clone().unwrap_or_default();
+        let strip = route.strip_prefix.then(|| "/".to_owned());
+        if strip.is_some() && (rewrite.path.is_some() || rewrite.prefix.is_some()) {
+            self.bad::<()>(
+                "rewrite",
+                "`strip_prefix` and a `rewrite` of the path exclude each other".to_owned(),
+            );
+        }
+        let path = self.path_rewrite(
+            "rewrite",
+            route,
+            rewrite.path.as_ref(),
+            rewrite.prefix.as_ref().or(strip.as_ref()),
+        );
+        if rewrite.host.is_some() || path.is_some() {
+            out.push(Filter::Rewrite { host: rewrite.host.clone(), path });
+        }
+        if let Some(redirect) = &route.redirect {
+            let status = redirect.status.unwrap_or(302);
+            if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+                self.bad::<()>(
+                    "redirect",
+                    format!("{status} is not the status of a redirect: 301, 302, 303, 307 or 308"),
+                );
+            }
+            let path = self.path_rewrite("redirect", route, redirect.path.as_ref(), redirect.prefix.as_ref());
+            let (scheme, host) = (redirect.scheme.clone(), redirect.host.clone());
+            out.push(Filter::Redirect { scheme, host, port: redirect.port, path, status });
+        }
+        out
+    }
+
+    fn path_rewrite(
+        &mut self,
+        key: &str,
+        route: &types::Route,
+        full: Option<&String>,
+        prefix: Option<&String>,
+    ) -> Option<PathRewrite> {
+        match (full, prefix) {
+            (Some(_), Some(_)) => self.bad(key, "`path` and `prefix` exclude each other".to_owned()),
+            (Some(path), None) => Some(PathRewrite::Full(path.clone())),
+            (None, Some(_)) if route.path_exact.is_some() || route.path_regex.is_some() => {
+                self.bad(key, "a prefix can only be replaced where the route matches by `path`".to_owned())
+            }
+            (None, Some(prefix)) => Some(PathRewrite::Prefix(prefix.clone())),
+            (None, None) => None,
+        }
+    }
+
+    fn edit(&mut self, key: &str, edit: &types::HeaderEdit) -> HeaderEdit {
+        let names = edit.set.keys().chain(edit.add.keys()).chain(&edit.remove);
+        for name in names {
+            self.field_name(key, name);
+        }
+        for value in edit.set.values().chain(edit.add.values()) {
+            if value.chars().any(|c| c.is_control() && c != '\t') {
+                self.bad::<()>(key, "the value of a header field has no control characters".to_owned());
+            }
+        }
+        let pairs = |map: &BTreeMap<String, String>| {
+            map.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect()
+        };
+        HeaderEdit {
+            set: pairs(&edit.set),
+            add: pairs(&edit.add),
+            remove: edit.remove.iter().map(|name| name.to_ascii_lowercase()).collect(),
+        }
+    }
+
+    fn backends(&mut self, route: &types::Route) -> Vec<Backend> {
+        let targets: Vec<(String, u32)> = match &route.to {
+            None => Vec::new(),
+            Some(Targets::One(target)) => vec![(target.clone(), 1)],
+            Some(Targets::Many(list)) => list
+                .iter()
+                .map(|target| match target {
+                    Target::Short(target) => (target.clone(), 1),
+                    Target::Long(target) => (target.service.clone(), target.weight.unwrap_or(1)),
+                })
+                .collect(),
+        };
+        let span = self.span("to");
+        match (&route.redirect, targets.is_empty()) {
+            (None, true) => {
+                let problem =
+                    Problem::error(code::MISSING_KEY, "the route says neither `to` nor `redirect`").at(span);
+                self.report.add(problem);
+            }
+            (Some(_), false) => {
+                self.report.error(code::CONFLICT, span, "`to` and `redirect` exclude each other")
+            }
+            _ => {}
+        }
+        targets.into_iter().filter_map(|(target, weight)| self.backend(&target, weight, span)).collect()
+    }
+
+    fn backend(&mut self, target: &str, weight: u32, span: Span) -> Option<Backend> {
+        let (name, port) = match target.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (target, None),
+        };
+        let Some((name, service)) = self.services.iter().find(|(other, _)| other.as_str() == name) else {
+            let names: Vec<ServiceName> = self.services.keys().cloned().collect();
+            self.report.add(unknown(name, &names, span, "that a route could go to"));
+            return None;
+        };
+        let port = match port.map(str::parse::<u16>) {
+            Some(Ok(port)) if port > 0 => port,
+            Some(_) => return self.bad("to", format!("`{target}` is not `service` or `service:port`")),
+            None => match main_port(service) {
+                Some(port) => port,
+                None => {
+                    let message = format!("no port of `{name}` is known");
+                    let hint = format!("write `to: {name}:8080`, or add `port:` to the service");
+                    self.report.add(Problem::error(code::MISSING_KEY, message).at(span).hint(hint));
+                    return None;
+                }
+            },
+        };
+        let listen = service.listens.iter().find(|listen| listen.port == port && !listen.udp);
+        let protocol = listen.map(|listen| listen.protocol).unwrap_or_default();
+        Some(Backend { service: name.clone(), port, protocol, weight })
+    }
+}

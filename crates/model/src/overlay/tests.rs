@@ -1,0 +1,202 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use tutti_ports::catalog::AppProtocol;
+use tutti_ports::routing::{Filter, PathMatch, PathRewrite, Serve};
+
+use crate::app::{Command, Test};
+use crate::{LoadOptions, Loaded, load};
+
+const COMPOSE: &str = "
+name: shop
+services:
+  web: {build: ./web, ports: ['8080:3000'], environment: {A: 1, B: 2}, depends_on: [api]}
+  api: {build: ./api, expose: [9000], networks: [back]}
+  db: {image: postgres, ports: ['5432:5432'], networks: [back, default]}
+  dns: {image: d, ports: ['53:53/udp']}
+networks: {back: }
+";
+
+fn run(overlay: &str) -> Result<Loaded, String> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("compose.yaml"), COMPOSE).unwrap();
+    std::fs::write(dir.path().join("tutti.yaml"), overlay).unwrap();
+    let env = BTreeMap::from([("WHERE".to_owned(), "here".to_owned())]);
+    load(&LoadOptions { folder: dir.path().to_owned(), env, ..LoadOptions::default() })
+        .map_err(|problems| problems.render(false))
+}
+
+fn good(overlay: &str) -> Loaded {
+    run(overlay).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn bad(overlay: &str) -> String {
+    run(overlay).unwrap_err()
+}
+
+#[test]
+fn a_service_gets_what_compose_cannot_say() {
+    let loaded = good(
+        "
+x-note: {anything: true}
+services:
+  web:
+    run: npm start -- --port $PORT
+    setup: [npm ci, [npm, run, build]]
+    dir: web/app
+    env: {B: 3, C: '${WHERE}', A: null, T: true}
+    port: 3001
+    health: {http: /ready, interval: 2s, retries: 5}
+    replicas: 2
+  db: {external: 'localhost:6543', health: none}
+  api: {uses: [web], protocol: grpc, health: {grpc: '', port: 9001}}
+  dns: {skip: true}
+",
+    );
+    let web = &loaded.application.services["web"];
+    assert_eq!(web.run, Some(Command::Shell("npm start -- --port $PORT".into())));
+    assert_eq!(
+        web.setup.as_ref().unwrap()[1],
+        Command::Args(["npm", "run", "build"].map(str::to_owned).into())
+    );
+    assert!(web.dir.as_ref().unwrap().ends_with("web/app"));
+    let env: Vec<_> = web.environment.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(env, ["B=3", "C=here", "T=true"]);
+    assert_eq!((web.fixed_port, web.replicas, web.listens[0].port), (Some(3001), 2, 3000));
+    let health = web.health.as_ref().unwrap();
+    assert_eq!(health.test, Test::Http { port: 3000, path: "/ready".into() });
+    assert_eq!((health.interval.as_secs(), health.retries), (2, 5));
+    let (db, api) = (&loaded.application.services["db"], &loaded.application.services["api"]);
+    assert_eq!(db.external, [(5432, "localhost:6543".to_owned())]);
+    assert_eq!(db.health.as_ref().unwrap().test, Test::None);
+    assert_eq!(api.listens[0].protocol, AppProtocol::H2c);
+    assert!(api.peers.iter().any(|peer| peer.host == "web"), "{:?}", api.peers);
+    assert!(loaded.application.services["dns"].skip);
+}
+
+#[test]
+fn published_ports_are_served_without_routes() {
+    let loaded = good("services: {}");
+    let listeners = &loaded.application.routing.listeners;
+    assert_eq!(listeners.len(), 2);
+    assert_eq!(listeners[0].bind, SocketAddr::from(([0, 0, 0, 0], 8080)));
+    assert!(matches!(&listeners[0].serve, Serve::Http(routes) if routes[0].backends[0].port == 3000));
+    assert!(matches!(&listeners[1].serve, Serve::Tcp(backend) if backend.port == 5432));
+    assert!(loaded.notices.render(false).contains("the UDP port 53 of `dns` is not served"));
+}
+
+#[test]
+fn the_gateway_takes_the_place_of_the_published_root() {
+    let loaded = good("routes: [{path: /api, to: api, strip_prefix: true}, {path: /, to: web}]");
+    let listeners = &loaded.application.routing.listeners;
+    let names: Vec<_> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+    assert_eq!(names, ["gateway", "db:5432"]);
+    assert_eq!(listeners[0].bind, SocketAddr::from(([0, 0, 0, 0], 8080)));
+    let Serve::Http(routes) = &listeners[0].serve else { panic!() };
+    assert_eq!(
+        routes[0].filters,
+        [Filter::Rewrite { host: None, path: Some(PathRewrite::Prefix("/".into())) }]
+    );
+    assert_eq!(routes[0].backends[0].port, 9000);
+}
+
+#[test]
+fn the_gateway_listens_at_home_by_default() {
+    let loaded = good("routes: [{path: /api, to: 'api:9000'}]");
+    assert_eq!(loaded.application.routing.listeners[0].bind, SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let loaded = good("gateway: {listen: 9999}\nroutes: [{to: web}]");
+    assert_eq!(loaded.application.routing.listeners[0].bind, SocketAddr::from(([127, 0, 0, 1], 9999)));
+    assert_eq!(loaded.application.routing.listeners.len(), 3);
+}
+
+#[test]
+fn routes_have_every_condition() {
+    let loaded = good(
+        "
+routes:
+  - name: all
+    host: [shop.example, '*.shop.example']
+    path: [/a, /b]
+    method: [get, POST]
+    headers: {X-Version: '2', X-Any: {regex: 'a.*'}}
+    query: {q: '1'}
+    to: [web, {service: 'api:9000', weight: 3}]
+    request_headers: {set: {X-A: b}, remove: [Cookie]}
+    response_headers: {add: {X-B: c}}
+    timeout: 5s
+    per_try_timeout: 1s
+    idle_timeout: 0s
+  - {path_exact: /old, redirect: {path: /new, status: 308}}
+  - {path_regex: '/x/[0-9]+', to: web, rewrite: {host: other, path: /y}}
+",
+    );
+    let Serve::Http(routes) = &loaded.application.routing.listeners[0].serve else { panic!() };
+    assert_eq!(routes[0].matches.len(), 4);
+    assert_eq!(routes[0].matches[3].method.as_deref(), Some("POST"));
+    assert_eq!(routes[0].matches[3].path, Some(PathMatch::Prefix("/b".into())));
+    assert_eq!(routes[0].matches[0].headers[1].name, "x-version");
+    assert_eq!(routes[0].backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 3]);
+    assert!(matches!(routes[0].timeouts.idle, Some(idle) if idle.is_zero()));
+    assert!(routes[1].backends.is_empty() && routes[1].name == "route-2");
+}
+
+#[test]
+fn mistakes_are_found_all_at_once() {
+    let text = bad("
+auth: {}
+services:
+  wbe: {run: x}
+  web: {runn: x, port: 70000, health: {http: ready}}
+routes:
+  - {path: /x, to: nobody}
+");
+    for part in
+        ["TUT0115", "`auth` is kept for login", "did you mean `run`?", "70000", "`ready` is not a path"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = bad("
+services:
+  wbe: {run: x}
+  api: {uses: [wbe], health: {http: /, tcp: true}}
+routes:
+  - {path: x, to: web}
+  - {path_regex: '(', to: web}
+  - {to: nobody}
+  - {}
+  - {to: web, redirect: {status: 305}}
+  - {name: a, to: web}
+  - {name: a, to: web, strip_prefix: true}
+gateway: {listen: nowhere}
+");
+    for part in [
+        "there is no service `wbe` in the compose file",
+        "did you mean `web`?",
+        "exactly one of",
+        "`x` is not a path",
+        "`(` is not a regular expression",
+        "there is no service `nobody`",
+        "neither `to` nor `redirect`",
+        "exclude each other",
+        "305 is not the status",
+        "`strip_prefix` needs a `path`",
+        "`nowhere` is not an address",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn the_checked_in_schema_is_current() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/tutti.schema.json");
+    let current = format!("{:#}\n", crate::schema());
+    if std::env::var_os("TUTTI_UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &current).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        there == current,
+        "docs/schema/tutti.schema.json is not current; run this test with TUTTI_UPDATE=1"
+    );
+}

@@ -1,0 +1,321 @@
+//! The types of `tutti.yaml`. Its JSON Schema is made from them, and so are the words that an editor shows.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// What Tutti needs to know beside the compose file.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "tutti.yaml")]
+pub struct Overlay {
+    /// Additions to the services of the compose file.
+    pub services: BTreeMap<String, Service>,
+    /// The gateway.
+    pub gateway: Option<Gateway>,
+    /// The routes of the gateway, in the order of the file; the most specific one wins, as in the Gateway API.
+    pub routes: Vec<Route>,
+}
+
+/// Additions to a service of the compose file.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// How it is run as a process. `PORT` and the rest of its environment are set. A string is run by `/bin/sh -c`.
+    pub run: Option<Line>,
+    /// Steps before it is run, such as installing and building, in order. An empty list: there are none.
+    pub setup: Option<Vec<Line>>,
+    /// The folder of `run` and `setup`, relative to the compose file. Default: its build context.
+    pub dir: Option<String>,
+    /// More environment variables; they win over those of the compose file.
+    pub env: BTreeMap<String, Scalar>,
+    /// The port at which it listens when it cannot be told by `PORT`.
+    pub port: Option<u16>,
+    /// What is spoken at its ports: one word for the main one, or a word for each.
+    pub protocol: Option<Protocols>,
+    /// How to find out whether it is well: a path for HTTP, `none`, or the whole.
+    pub health: Option<Health>,
+    /// Other services that it calls and that the compose file does not let it depend on.
+    pub uses: Vec<String>,
+    /// Do not run it here.
+    pub skip: bool,
+    /// It runs elsewhere: its address `host:port`, or an address for each of its ports.
+    pub external: Option<External>,
+    /// How many copies run.
+    pub replicas: Option<u32>,
+}
+
+/// A command: a line for the shell, or a program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Line {
+    /// A line for `/bin/sh -c`.
+    Shell(String),
+    /// A program and its arguments.
+    Args(Vec<String>),
+}
+
+/// A text, or what can be written as one.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// A truth.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// Removes the variable.
+    Null(()),
+}
+
+/// What is spoken at the ports of a service.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Protocols {
+    /// At the main port.
+    Main(Protocol),
+    /// At each port.
+    Each(BTreeMap<String, Protocol>),
+}
+
+/// What is spoken at a port.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1, or HTTP/2 when the client speaks it.
+    Http,
+    /// HTTP/2 without TLS.
+    H2c,
+    /// gRPC, which is HTTP/2.
+    Grpc,
+    /// Anything else.
+    Tcp,
+}
+
+/// How to find out whether a service is well.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Health {
+    /// A path for HTTP at the main port, or `none`.
+    Short(String),
+    /// The whole.
+    Long(Box<HealthCheck>),
+}
+
+/// A health check: exactly one of `http`, `tcp`, `grpc` and `command`, and how often.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthCheck {
+    /// The path of a GET that answers 2xx or 3xx.
+    pub http: Option<String>,
+    /// A connection is accepted.
+    pub tcp: Option<bool>,
+    /// `grpc.health.v1` says SERVING; the value is the service asked for, empty for the server.
+    pub grpc: Option<String>,
+    /// A command ends with status 0.
+    pub command: Option<Line>,
+    /// The port, as peers know it; the main one if it is not said.
+    pub port: Option<u16>,
+    /// Time between two probes, such as `10s`.
+    pub interval: Option<String>,
+    /// Longest time for one probe.
+    pub timeout: Option<String>,
+    /// So many failures in a row make it unhealthy.
+    pub retries: Option<u32>,
+    /// Failures do not count while it is younger than this.
+    pub start_period: Option<String>,
+}
+
+/// Where a service runs that is not run here.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum External {
+    /// The address of its main port.
+    Main(String),
+    /// The address of each port.
+    Each(BTreeMap<String, String>),
+}
+
+/// The gateway.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    /// The address, such as `127.0.0.1:8080`, `:8080` or `8080`. Default: where the compose file publishes the service
+    /// to which `/` goes, else `127.0.0.1:8080`.
+    pub listen: Option<OneText>,
+}
+
+/// A text that may be a number.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneText {
+    /// A number.
+    Int(u16),
+    /// A text.
+    Text(String),
+}
+
+/// Which requests go where, and what is done to them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Route {
+    /// A name for logs and metrics.
+    pub name: Option<String>,
+    /// Host names, exact or `*.suffix`.
+    pub host: Option<Several>,
+    /// Path prefixes, by whole elements: `/api` matches `/api/x` and not `/apix`.
+    pub path: Option<Several>,
+    /// The whole path.
+    pub path_exact: Option<Several>,
+    /// A regular expression for the whole path.
+    pub path_regex: Option<Several>,
+    /// Methods.
+    pub method: Option<Several>,
+    /// Conditions on header fields.
+    pub headers: BTreeMap<String, Condition>,
+    /// Conditions on query parameters.
+    pub query: BTreeMap<String, Condition>,
+    /// Where it goes: `service`, `service:port`, or several with weights.
+    pub to: Option<Targets>,
+    /// Take the matched prefix off the path.
+    pub strip_prefix: bool,
+    /// Change what the service is asked for.
+    pub rewrite: Option<Rewrite>,
+    /// Answer with a redirect instead.
+    pub redirect: Option<Redirect>,
+    /// Edits of the request's header.
+    pub request_headers: Option<HeaderEdit>,
+    /// Edits of the response's header.
+    pub response_headers: Option<HeaderEdit>,
+    /// Longest time to the response's head, all tries together. `0s`: no limit.
+    pub timeout: Option<String>,
+    /// Longest time of one try.
+    pub per_try_timeout: Option<String>,
+    /// Longest silence within a body.
+    pub idle_timeout: Option<String>,
+}
+
+/// One or several texts.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Several {
+    /// One.
+    One(String),
+    /// Several: any of them.
+    Many(Vec<String>),
+}
+
+/// A condition on a value.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Condition {
+    /// It is this.
+    Exact(String),
+    /// It matches this.
+    Regex(Pattern),
+}
+
+/// A regular expression.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pattern {
+    /// The regular expression, for the whole value.
+    pub regex: String,
+}
+
+/// Where a route goes.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Targets {
+    /// To one service.
+    One(String),
+    /// To several by weight.
+    Many(Vec<Target>),
+}
+
+/// One of several services.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Target {
+    /// With weight 1.
+    Short(String),
+    /// With a weight.
+    Long(Weighted),
+}
+
+/// A service and its share.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Weighted {
+    /// `service` or `service:port`.
+    pub service: String,
+    /// Its share among the others; 1 if it is not said.
+    pub weight: Option<u32>,
+}
+
+/// What the service is asked for instead. `path` and `prefix` exclude each other.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rewrite {
+    /// The new Host.
+    pub host: Option<String>,
+    /// The whole new path.
+    pub path: Option<String>,
+    /// What takes the place of the matched prefix.
+    pub prefix: Option<String>,
+}
+
+/// A redirect; what is not said stays as it is.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// The host.
+    pub host: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The whole new path.
+    pub path: Option<String>,
+    /// What takes the place of the matched prefix.
+    pub prefix: Option<String>,
+    /// 301, 302, 303, 307 or 308; 302 if it is not said.
+    pub status: Option<u16>,
+}
+
+/// Edits of a header: removes, then sets, then adds.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeaderEdit {
+    /// Replaces fields.
+    pub set: BTreeMap<String, String>,
+    /// Adds fields.
+    pub add: BTreeMap<String, String>,
+    /// Removes fields.
+    pub remove: Vec<String>,
+}
+
+impl Line {
+    /// The command of the application.
+    pub(crate) fn command(&self) -> crate::app::Command {
+        match self {
+            Line::Shell(line) => crate::app::Command::Shell(line.clone()),
+            Line::Args(args) => crate::app::Command::Args(args.clone()),
+        }
+    }
+}
+
+impl Several {
+    /// The texts.
+    pub(crate) fn list(this: Option<&Self>) -> Vec<String> {
+        match this {
+            None => Vec::new(),
+            Some(Several::One(text)) => vec![text.clone()],
+            Some(Several::Many(list)) => list.clone(),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The listeners of the edge: the gateway of the overlay, and the published ports of the compose file.
+//!
+//! A published port is served where Docker Compose would serve it: at its address and port on this machine, every
+//! address if none is said. What is spoken there decides how: HTTP with one route to the service, or bytes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tutti_core::code;
+use tutti_ports::catalog::AppProtocol;
+use tutti_ports::routing::{Backend, Listener, Route, Routing, Serve, Timeouts};
+
+use crate::app::{Application, Published, Service};
+use crate::diagnostic::{Problem, Report};
+use crate::source::Span;
+use crate::yaml::Node;
+
+/// Puts the listeners together. `gateway` wins over a published port at the same address.
+pub(crate) fn routing(
+    application: &Application,
+    gateway: Option<Listener>,
+    root: &Node,
+    report: &mut Report,
+) -> Routing {
+    let mut listeners: Vec<Listener> = gateway.into_iter().collect();
+    let mut taken: Vec<(SocketAddr, Span, String)> = Vec::new();
+    let gateway = listeners.first().map(|gateway| gateway.bind);
+    for service in application.services.values().filter(|service| !service.skip) {
+        for (at, port) in service.published.iter().enumerate() {
+            let span = span(root, service, at);
+            if port.udp {
+                let message = format!(
+                    "the UDP port {} of `{}` is not served: only TCP is, in this version",
+                    port.target, service.name
+                );
+                report.add(Problem::notice(code::NOT_HONOURED, message).at(span));
+                continue;
+            }
+            let ip = port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let bind = SocketAddr::new(ip, port.host_port.unwrap_or(0));
+            if gateway.is_some_and(|gateway| overlap(gateway, bind)) {
+                continue;
+            }
+            if let Some((_, first, other)) = taken.iter().find(|(other, ..)| overlap(*other, bind)) {
+                let message =
+                    format!("the port {} is published by `{other}` and by `{}`", bind.port(), service.name);
+                report.add(
+                    Problem::error(code::CONFLICT, message)
+                        .at(span)
+                        .also(*first, "it is published here first"),
+                );
+                continue;
+            }
+            taken.push((bind, span, service.name.to_string()));
+            listeners.push(listener(service, port, bind));
+        }
+    }
+    Routing { listeners }
+}
+
+/// Whether two listeners would be at the same port of the same address.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let every = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && (every || a.ip() == b.ip())
+}
+
+fn span(root: &Node, service: &Service, at: usize) -> Span {
+    let node = root.get("services").and_then(|services| services.get(service.name.as_str()));
+    let ports = node.and_then(|node| node.get("ports"));
+    ports.and_then(|ports| ports.items().get(at)).map_or(Span::default(), |port| port.span)
+}
+
+fn listener(service: &Service, port: &Published, bind: SocketAddr) -> Listener {
+    let backend =
+        Backend { service: service.name.clone(), port: port.target, protocol: port.protocol, weight: 1 };
+    let serve = match port.protocol {
+        AppProtocol::Tcp => Serve::Tcp(backend),
+        AppProtocol::Http | AppProtocol::H2c => Serve::Http(vec![Route {
+            name: service.name.to_string(),
+            hosts: Vec::new(),
+            matches: Vec::new(),
+            filters: Vec::new(),
+            backends: vec![backend],
+            timeouts: Timeouts::default(),
+        }]),
+    };
+    Listener { name: format!("{}:{}", service.name, port.target), bind, serve }
+}

@@ -1,0 +1,7 @@
+//! Ports without the rooms behind them.
+
+mod catalog;
+mod traffic;
+
+pub use catalog::{FakeCatalog, Probing};
+pub use traffic::{FakeDoor, FakeTraffic};
