@@ -139,6 +139,15 @@ impl Stream {
         Ok(&self.unread)
     }
 
+    /// Whether small writes are sent at once; `None` if this is not TCP.
+    #[cfg(test)]
+    pub(crate) fn nodelay(&self) -> Option<bool> {
+        match &self.io {
+            Io::Tcp(stream) => stream.nodelay().ok(),
+            Io::Unix(_) => None,
+        }
+    }
+
     /// Takes the stream apart: what was read ahead, and the two directions.
     pub(crate) fn into_parts(self) -> (BytesMut, ReadHalf, WriteHalf) {
         match self.io {

@@ -304,7 +304,7 @@ impl Facts {
         }
         let codings = value.split(|octet| *octet == b',').map(<[u8]>::trim_ascii);
         let words = codings.clone().all(|word| !word.is_empty() && table::first_not(TOKEN, word).is_none());
-        let ends = codings.clone().last().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
+        let ends = codings.clone().next_back().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
         let times = codings.filter(|word| word.eq_ignore_ascii_case(b"chunked")).count();
         self.coding = Some(match (value.eq_ignore_ascii_case(b"chunked"), words && ends && times == 1) {
             (true, _) => Coding::Chunked,

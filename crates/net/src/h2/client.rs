@@ -59,19 +59,12 @@ impl Connection {
 
     /// Sends a request and waits for the head of its response. Waits for a free stream when the peer's limit is reached.
     /// CONNECT is not supported.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    pub async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
         let again = Again::of(&request);
-        let request = match in_their_form(request) {
-            Ok(request) => request,
-            Err((request, reason)) => {
-                let request = Some(Box::new(request));
-                return Err(SendError {
-                    stage: Stage::NothingSent,
-                    cause: SendCause::Request(reason),
-                    request,
-                });
-            }
-        };
+        if let Err(reason) = to_their_form(&mut request) {
+            let request = Some(Box::new(request));
+            return Err(SendError { stage: Stage::NothingSent, cause: SendCause::Request(reason), request });
+        }
         match self.requests.try_send_request(request).await {
             Ok(response) => {
                 let (parts, body) = response.into_parts();
@@ -129,22 +122,19 @@ impl Again {
     }
 }
 
-/// `Host` becomes `:authority`; connection fields go.
-fn in_their_form(mut request: Request<Body>) -> Result<Request<Body>, (Request<Body>, &'static str)> {
+/// `Host` becomes `:authority`; connection fields go. Changes nothing if it cannot be done.
+fn to_their_form(request: &mut Request<Body>) -> Result<(), &'static str> {
     if *request.method() == Method::CONNECT {
-        return Err((request, "CONNECT is not supported over HTTP/2"));
+        return Err("CONNECT is not supported over HTTP/2");
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let authority = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
-        _ => None,
-    };
-    let Some(authority) = authority else { return Err((request, "it needs exactly one Host")) };
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err("it needs exactly one Host") };
+    let authority = Authority::try_from(host.as_bytes()).map_err(|_| "its Host is malformed")?;
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(authority);
     parts.path_and_query = request.uri().path_and_query().cloned();
-    let Ok(uri) = Uri::from_parts(parts) else { return Err((request, "its target is malformed")) };
+    let uri = Uri::from_parts(parts).map_err(|_| "its target is malformed")?;
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_2;
     request.headers_mut().remove(header::HOST);
@@ -153,10 +143,10 @@ fn in_their_form(mut request: Request<Body>) -> Result<Request<Body>, (Request<B
     if !request.headers().get_all(header::TE).iter().all(trailers_only) {
         request.headers_mut().remove(header::TE);
     }
-    Ok(request)
+    Ok(())
 }
 
-/// The reverse of [`in_their_form`], for a request that comes back.
+/// The reverse of [`to_their_form`], for a request that comes back.
 fn in_our_form(mut request: Request<Body>) -> Request<Body> {
     let uri = std::mem::take(request.uri_mut()).into_parts();
     if let Some(host) = uri.authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
@@ -171,3 +161,6 @@ fn in_our_form(mut request: Request<Body>) -> Request<Body> {
 fn failed(stage: Stage, cause: SendCause) -> SendError {
     SendError { stage, cause, request: None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ fn malformed_bodies_are_refused() {
         &many,
         &large,
     ] {
-        assert!(decode(input.as_bytes(), &[]).is_err(), "{:?}", &input[..input.len().min(60)]);
+        assert!(decode(input.as_bytes(), &[]).is_err(), "{:?}", input.get(..60).unwrap_or(input));
     }
 }
 

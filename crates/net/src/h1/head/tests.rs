@@ -3,12 +3,11 @@ use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { bytes: 4096, fields: 20, target: 512 };
 
+/// The length of a head, and its lines.
+type Scanned = (usize, Vec<Range<usize>>);
+
 /// Feeds the input in pieces that end at the given places.
-fn scan_in_pieces(
-    first: First,
-    input: &[u8],
-    cuts: &[usize],
-) -> Result<Option<(usize, Vec<Range<usize>>)>, Fault> {
+fn scan_in_pieces(first: First, input: &[u8], cuts: &[usize]) -> Result<Option<Scanned>, Fault> {
     let mut scanner = Scanner::new(first);
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
     cuts.push(input.len());
@@ -52,7 +51,7 @@ fn one_empty_line_before_a_request_is_skipped_but_none_before_a_response() {
     let input = b"\r\nGET / HTTP/1.1\r\n\r\nmore";
     let (length, lines) = scan_in_pieces(First::Request, input, &[1, 2, 3]).unwrap().unwrap();
     assert_eq!(length, input.len() - 4);
-    assert_eq!(lines, [2..16]);
+    assert_eq!((lines.len(), &lines[0]), (1, &(2..16)));
     assert!(scan_in_pieces(First::Response, b"\r\nHTTP/1.1 200 OK\r\n\r\n", &[]).is_err());
 }
 

@@ -19,11 +19,17 @@ fn status(text: &str) -> u16 {
 }
 
 /// The strictness of the request head, one line for each rule. What is not here, is in `head/tests.rs`.
+#[track_caller]
+fn check(cases: &[(&str, u16)]) {
+    for (text, expected) in cases {
+        assert_eq!(status(text), *expected, "{text:?}: {:?}", read(text.as_bytes()).err());
+    }
+}
+
 #[test]
-fn requests_that_have_two_readings_are_refused() {
-    let cases: &[(&str, u16)] = &[
+fn request_lines_with_two_readings_are_refused() {
+    check(&[
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
-        // The request line.
         ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET /  HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -37,7 +43,6 @@ fn requests_that_have_two_readings_are_refused() {
         ("G\u{0}T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("AVERYVERYLONGMETHODTHATNOBODYKNOWS / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
         ("M-SEARCH / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
-        // Versions.
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
         ("GET / HTTP/0.9\r\nHost: a\r\n\r\n", 505),
@@ -47,7 +52,12 @@ fn requests_that_have_two_readings_are_refused() {
         ("GET / HTTP/ 1.1\r\nHost: a\r\n\r\n", 400),
         ("GET / HTTP/1,1\r\nHost: a\r\n\r\n", 400),
         ("GET / ICY/1.1\r\nHost: a\r\n\r\n", 400),
-        // Targets.
+    ]);
+}
+
+#[test]
+fn targets_with_two_readings_are_refused() {
+    check(&[
         ("GET /a?b=c|d{e}&f=[g]^h`i\\j HTTP/1.1\r\nHost: a\r\n\r\n", 200),
         ("GET /%41 HTTP/1.1\r\nHost: a\r\n\r\n", 200),
         ("GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -84,7 +94,12 @@ fn requests_that_have_two_readings_are_refused() {
         ("GET http://a/b#c HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET http://a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        // Host.
+    ]);
+}
+
+#[test]
+fn hosts_with_two_readings_are_refused() {
+    check(&[
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.0\r\n\r\n", 200),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
@@ -109,7 +124,12 @@ fn requests_that_have_two_readings_are_refused() {
         ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", 200),
         ("GET / HTTP/1.1\r\nHost: a_b.example:8080\r\n\r\n", 200),
         ("GET / HTTP/1.1\r\nHost: a:\r\n\r\n", 200),
-        // Framing.
+    ]);
+}
+
+#[test]
+fn framings_with_two_readings_are_refused() {
+    check(&[
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nContent-Length: 5\r\n\r\n", 400),
@@ -122,15 +142,11 @@ fn requests_that_have_two_readings_are_refused() {
         ("POST / HTTP/1.1\r\nHost: a\r\n Transfer-Encoding: chunked\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        // Expectations.
         ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n", 200),
         ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 5\r\n\r\n", 417),
         ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nExpect: 100-continue\r\n\r\n", 417),
         ("POST / HTTP/1.0\r\nExpect: anything\r\n\r\n", 200),
-    ];
-    for (text, expected) in cases {
-        assert_eq!(status(text), *expected, "{text:?}: {:?}", read(text.as_bytes()).err());
-    }
+    ]);
 }
 
 #[test]
