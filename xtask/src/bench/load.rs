@@ -21,7 +21,7 @@ pub struct Measured {
 }
 
 /// What wrk said.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 struct Told {
     requests: f64,
     p99_ms: f64,
@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_report_is_read() {
-        assert_eq!(parse(REPORT).unwrap(), Told { requests: 40_000.0, p99_ms: 0.95 });
+        let told = parse(REPORT).unwrap();
+        assert!((told.requests - 40_000.0).abs() < 1e-9 && (told.p99_ms - 0.95).abs() < 1e-9, "{told:?}");
         assert!(parse(&format!("{REPORT}  Non-2xx or 3xx responses: 3\n")).is_err());
         assert!(parse("").is_err());
         assert!((milliseconds("1.50s").unwrap() - 1_500.0).abs() < 1e-9);

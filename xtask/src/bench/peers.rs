@@ -1,5 +1,6 @@
 //! The proxies under comparison: each on one core, one thread, with its access log on, keeping connections to the same
-//! upstream, and telling it the client's address and a request id as Tutti does.
+//! upstream, and telling it the client's address and a request id as Tutti does. Where a log can be buffered, it is,
+//! since Tutti's is.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -128,7 +129,7 @@ impl Place<'_> {
         let config = format!(
             "worker_processes 1; daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;\n\
              events {{ worker_connections 4096; }}\n\
-             http {{ access_log {folder}/nginx.log combined; keepalive_requests 1000000000;\n\
+             http {{ access_log {folder}/nginx.log combined buffer=32k flush=1s; keepalive_requests 1000000000;\n\
              upstream u {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}\n\
              server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://u; proxy_http_version 1.1;\n\
              proxy_set_header Connection \"\"; proxy_set_header Host $http_host;\n\

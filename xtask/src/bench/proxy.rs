@@ -98,7 +98,9 @@ fn measure(args: &Args, place: &Place<'_>, running: &[Running]) -> Result<Vec<Ve
         load(peer, Duration::from_secs(1))?;
     }
     for round in 1..=args.rounds {
-        for (peer, of_peer) in running.iter().zip(&mut measured) {
+        // Each round begins with another, so that nobody always runs right after the same neighbour.
+        for at in (0..running.len()).map(|at| (at + round) % running.len()) {
+            let (Some(peer), Some(of_peer)) = (running.get(at), measured.get_mut(at)) else { continue };
             let one = load(peer, length)?;
             println!(
                 "round {round} {:8} {:6.2} µs/request  p99 {:7.2} ms  {:7.0} requests/s",
