@@ -309,7 +309,10 @@ fn fits(command: &Command, folder: &Folder, kind: Option<&Kind>, dockerfile: &Do
     };
     let name = Path::new(&first).file_name()?.to_str()?;
     let of_language = kind.is_some_and(|kind| kind.commands.contains(&name)) && !first.starts_with('/');
-    let of_folder = first.contains('/') && folder.path.join(&first).is_file();
+    // What the image has at an absolute path was built for it; the language's own build makes the one for here.
+    let built =
+        kind.is_some_and(|kind| matches!(kind.habit, Some(Program::Built { .. }))) && moved != *command;
+    let of_folder = first.contains('/') && folder.path.join(&first).is_file() && !built;
     (of_language || of_folder).then_some(moved)
 }
 
