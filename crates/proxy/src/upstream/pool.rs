@@ -95,7 +95,7 @@ impl Pool {
             if fresh && age >= limits::POOL_FRESH {
                 return None;
             }
-            let Some(top) = idle.pop() else { return None };
+            let top = idle.pop()?;
             self.metrics.pool_idle.add(-1);
             if age >= limits::POOL_IDLE_TIMEOUT {
                 // What lies below is older still.
