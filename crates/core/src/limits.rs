@@ -141,6 +141,10 @@ pub const POOL_IDLE: usize = 256;
 /// How long an idle connection to an endpoint is kept: shorter than the 5 s after which Node.js closes its end.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// A request that could not be repeated goes only on a connection that was used a moment ago, or on a new one: a server that
+/// closes idle connections closes those that have been idle for long, and may be doing so just now.
+pub const POOL_FRESH: Duration = Duration::from_secs(1);
+
 /// Most HTTP/2 connections that one worker opens to one endpoint when the streams of the others are used up.
 pub const POOL_H2: usize = 8;
 

@@ -41,8 +41,8 @@ pub struct Shared {
     links: Vec<mpsc::Sender<Command>>,
     adopted: Vec<AtomicU64>,
     adoption: Notify,
-    /// Ends the control thread.
-    closing: Notify,
+    /// Ends the control thread, and refuses changes from then on.
+    pub(crate) closed: watch::Sender<bool>,
 }
 
 /// What makes snapshots; one at a time.
@@ -54,7 +54,6 @@ pub(crate) struct Control {
     view: Arc<View>,
     generation: u64,
     keys: u64,
-    closed: bool,
 }
 
 /// The running data plane. Its threads end, and are joined, with [`Proxy::shutdown`] or when it is dropped.
@@ -99,7 +98,7 @@ impl Proxy {
             snapshots: watch::channel(Arc::new(Snapshot::empty())).0,
             links,
             adoption: Notify::new(),
-            closing: Notify::new(),
+            closed: watch::channel(false).0,
         });
         let mut proxy = Proxy { shared: Arc::clone(&shared), workers: Vec::new(), helpers };
         proxy.launch(log, inboxes).map_err(start("a thread"))?;
@@ -143,7 +142,7 @@ impl Drop for Proxy {
             // Full or gone: a worker that is gone needs no word, and a full inbox is read in a moment.
             let _ = link.try_send(Command::Drain(Duration::ZERO));
         }
-        self.shared.closing.notify_one();
+        self.shared.closed.send_replace(true);
         self.join();
     }
 }
@@ -192,14 +191,16 @@ fn spawn_control(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("tutti-proxy-control".to_owned()).spawn(move || {
         runtime.block_on(async {
             let mut views = shared.catalog.watch();
+            let mut closed = shared.closed.subscribe();
             loop {
                 let view = Arc::clone(&views.borrow_and_update());
                 shared.follow(view).await;
                 tokio::select! {
-                    () = shared.closing.notified() => return,
+                    _ = closed.wait_for(|closed| *closed) => return,
                     changed = views.changed() => if changed.is_err() {
                         // The catalog is gone. What was last known stays in force.
-                        return shared.closing.notified().await;
+                        let _ = closed.wait_for(|closed| *closed).await;
+                        return;
                     },
                 }
             }
@@ -241,7 +242,7 @@ impl Shared {
     pub(crate) async fn apply(&self, routing: Routing) -> Result<(), ApplyError> {
         check(&routing)?;
         let mut control = self.control.lock().await;
-        if control.closed {
+        if *self.closed.borrow() {
             return Err(ApplyError::Closed);
         }
         let mut edge = Vec::new();
@@ -311,7 +312,7 @@ impl Shared {
         protocol: AppProtocol,
     ) -> Result<SocketAddr, ApplyError> {
         let mut control = self.control.lock().await;
-        if control.closed {
+        if *self.closed.borrow() {
             return Err(ApplyError::Closed);
         }
         if let Some(plan) = control.doors.get(&(service.clone(), port)) {
@@ -339,12 +340,11 @@ impl Shared {
 
     /// Stops everything.
     async fn close(&self, patience: Duration) {
-        self.control.lock().await.closed = true;
+        self.closed.send_replace(true);
         for link in &self.links {
             // A worker that is gone has nothing to drain.
             let _ = link.send(Command::Drain(patience)).await;
         }
-        self.closing.notify_one();
     }
 
     /// Makes one socket for each worker at one address.

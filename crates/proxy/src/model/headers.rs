@@ -71,6 +71,24 @@ pub fn strip(headers: &mut HeaderMap) -> bool {
     trailers
 }
 
+/// Makes one `Cookie` field of the several that HTTP/2 may split it into (RFC 9113 section 8.2.3): other versions, and
+/// most applications, know only one.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let mut all = Vec::new();
+    for crumb in headers.get_all(header::COOKIE) {
+        if !all.is_empty() {
+            all.extend_from_slice(b"; ");
+        }
+        all.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(cookie) = HeaderValue::from_bytes(&all) {
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
 fn strip_named(headers: &mut HeaderMap) {
     let simple = headers.get(header::CONNECTION).is_some_and(|value| {
         value.as_bytes().eq_ignore_ascii_case(b"keep-alive")
@@ -200,6 +218,17 @@ mod tests {
         assert!(upgrade(&map(&[("connection", "upgrade")])).is_none());
         assert!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "H2C")])).is_none());
         assert!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")])).is_none());
+    }
+
+    #[test]
+    fn cookies_that_were_split_are_one_again() {
+        let mut headers = map(&[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2; c=3"), ("cookie", "d=4")]);
+        join_cookies(&mut headers);
+        let cookies: Vec<_> = headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3; d=4"]);
+        let mut one = map(&[("cookie", "a=1")]);
+        join_cookies(&mut one);
+        assert_eq!(one["cookie"], "a=1");
     }
 
     #[test]

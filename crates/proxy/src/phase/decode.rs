@@ -4,7 +4,7 @@
 //! matched and sent, and the fields that concern only the client's hop end.
 
 use http::uri::{PathAndQuery, Uri};
-use http::{Method, header};
+use http::{HeaderValue, Method, header};
 use tutti_net::Protocol;
 
 use super::{Exchange, Stop};
@@ -33,8 +33,16 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     {
         return Err(Fault::bad_request("the Host field does not hold a host").into());
     }
-    if exchange.connection.protocol == Protocol::Http1 {
-        exchange.upgrade = headers::upgrade(request.headers());
+    if exchange.host.is_none() {
+        // HTTP/1.0 may lack it; what is sent on may not. It is routed as one that names no host.
+        let reached = HeaderValue::from_str(&exchange.connection.local.to_string());
+        request
+            .headers_mut()
+            .insert(header::HOST, reached.unwrap_or_else(|_| HeaderValue::from_static("localhost")));
+    }
+    match exchange.connection.protocol {
+        Protocol::Http1 => exchange.upgrade = headers::upgrade(request.headers()),
+        Protocol::Http2 => headers::join_cookies(request.headers_mut()),
     }
     exchange.trailers = headers::strip(request.headers_mut());
     Ok(())

@@ -19,7 +19,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use tokio::time::Instant;
-use tutti_core::{Classify as _, Kind, Origin, Retry, code};
+use tutti_core::{Classify as _, Kind, Origin, Retry, code, limits};
 use tutti_net::{Body, Protocol, SendCause, SendError, Stage};
 
 use super::choose::{self, Tried};
@@ -97,7 +97,7 @@ async fn next(
         return None;
     }
     let turn = turn.wrapping_add(u64::from(exchange.entry.attempts));
-    if exchange.entry.attempts < worker.shared.options.tries
+    if exchange.entry.attempts < worker.shared.options.tries.min(limits::TRIES)
         && let Some(other) = choose::now(worker, target.slot, turn, tried)
     {
         if worker.may_retry(target.slot) {
@@ -187,7 +187,7 @@ async fn attempt(
         let sent = connection.send(request).await;
         return sent.map_err(|error| broke(exchange, &pool, error, false, idempotent));
     }
-    let (connection, kept) = match pool.take() {
+    let (connection, kept) = match pool.take(!idempotent) {
         Some(connection) => (connection, true),
         None => match pool.dial(timeout).await {
             Ok(connection) => (connection, false),

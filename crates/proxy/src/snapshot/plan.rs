@@ -285,3 +285,73 @@ fn checked_path(route: &Route, rewrite: Option<&PathRewrite>) -> Result<Option<P
     }
     Ok(Some(rewrite.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tutti_core::ServiceName;
+    use tutti_ports::routing::{HeaderEdit, Match, Timeouts};
+
+    fn route() -> Route {
+        let service = ServiceName::new("a").unwrap();
+        Route {
+            name: "r".to_owned(),
+            hosts: vec![],
+            matches: vec![],
+            filters: vec![],
+            backends: vec![Backend { service, port: 80, protocol: AppProtocol::Http, weight: 1 }],
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    fn compile(routes: Vec<Route>) -> Result<ListenerPlan, ApplyError> {
+        let bind = SocketAddr::from(([127, 0, 0, 1], 1));
+        let listener = routing::Listener { name: "l".to_owned(), bind, serve: routing::Serve::Http(routes) };
+        let (mut clusters, metrics, options) = (Clusters::default(), Metrics::default(), Options::default());
+        Compiler { clusters: &mut clusters, metrics: &metrics, options: &options }.edge(&listener, 1, bind)
+    }
+
+    #[test]
+    fn filters_that_cannot_work_are_refused_with_their_reason() {
+        let redirect = |scheme: Option<&str>, host: Option<&str>, status| Filter::Redirect {
+            scheme: scheme.map(str::to_owned),
+            host: host.map(str::to_owned),
+            port: None,
+            path: None,
+            status,
+        };
+        let rewrite = |path: PathRewrite| Filter::Rewrite { host: None, path: Some(path) };
+        let set =
+            |name: &str| HeaderEdit { set: vec![(name.to_owned(), "1".to_owned())], ..HeaderEdit::default() };
+        for (filter, text) in [
+            (redirect(None, None, 200), "status 200"),
+            (redirect(Some("ftp"), None, 301), "\"ftp\""),
+            (redirect(None, Some("a b"), 301), "is not a host"),
+            (rewrite(PathRewrite::Full("/a?b".into())), "cannot be rewritten"),
+            (rewrite(PathRewrite::Full("/a/../b c".into())), "cannot be rewritten"),
+            (Filter::RequestHeaders(set("content-length")), "belongs to the connection"),
+            (Filter::ResponseHeaders(set("a b")), "is not the name"),
+        ] {
+            let error = compile(vec![Route { filters: vec![filter], ..route() }]).err().unwrap();
+            let text_of_it = tutti_core::error::chain(&error);
+            assert!(text_of_it.contains(text) && text_of_it.contains("route \"r\""), "{text_of_it}");
+        }
+        let exact = Match { path: Some(PathMatch::Exact("/a".into())), ..Match::default() };
+        let strip = rewrite(PathRewrite::Prefix("/".into()));
+        let refused = compile(vec![Route { filters: vec![strip.clone()], matches: vec![exact], ..route() }]);
+        assert!(tutti_core::error::chain(&refused.err().unwrap()).contains("where a prefix is matched"));
+        assert!(compile(vec![Route { filters: vec![strip], ..route() }]).is_ok());
+    }
+
+    #[test]
+    fn zero_means_no_limit_and_nothing_the_default() {
+        let own =
+            Timeouts { request: Some(Duration::ZERO), per_try: Some(Duration::from_secs(1)), idle: None };
+        let plan = compile(vec![Route { timeouts: own, ..route() }]).unwrap();
+        let Serve::Http(routes) = &plan.serve else { panic!("not HTTP") };
+        let compiled = &routes.routes[0];
+        assert_eq!(compiled.timeout, None);
+        assert_eq!(compiled.per_try, Some(Duration::from_secs(1)));
+        assert_eq!(compiled.idle, Some(Options::default().idle_timeout));
+    }
+}

@@ -88,12 +88,16 @@ impl Pool {
         }
     }
 
-    /// An idle HTTP/1.1 connection that is still good.
-    pub fn take(&self) -> Option<Connection> {
+    /// An idle HTTP/1.1 connection that is still good, and was used within [`limits::POOL_FRESH`] if it must be `fresh`.
+    pub fn take(&self, fresh: bool) -> Option<Connection> {
         let mut idle = self.lock();
-        while let Some(top) = idle.pop() {
+        while let Some(age) = idle.last().map(|top| top.since.elapsed()) {
+            if fresh && age >= limits::POOL_FRESH {
+                return None;
+            }
+            let top = idle.pop()?;
             self.metrics.pool_idle.add(-1);
-            if top.since.elapsed() >= limits::POOL_IDLE_TIMEOUT {
+            if age >= limits::POOL_IDLE_TIMEOUT {
                 // What lies below is older still.
                 self.forget(&mut idle);
                 return None;

@@ -70,6 +70,12 @@ async fn versions_are_translated_both_ways() {
     let tutti = Tutti::start(options(), routes.to_vec(), instances).await;
     for host in ["one.test", "two.test"] {
         let request = || Request::put("/x?y").header("host", host).body(Body::from("body")).unwrap();
+        let mut crumbs = request();
+        for crumb in ["a=1", "b=2"] {
+            crumbs.headers_mut().append("cookie", HeaderValue::from_static(crumb));
+        }
+        let (joined, _) = request_h2(&Addr::Tcp(tutti.edge), crumbs, LIMITS).await.unwrap();
+        assert!(text(&joined).contains("\ncookie: a=1; b=2\n"), "{}", text(&joined));
         let (over2, _) = request_h2(&Addr::Tcp(tutti.edge), request(), LIMITS).await.unwrap();
         let over1 = send(tutti.edge, request()).await;
         for answer in [over2, over1] {

@@ -115,3 +115,14 @@ async fn fields_of_the_upstreams_hop_end_too() {
     assert!(answer.headers().contains_key("date"));
     assert_eq!(text(&answer), "ok");
 }
+
+#[tokio::test]
+async fn an_old_client_that_names_no_host_is_served() {
+    let echo = echo().await;
+    let named = tutti_ports::routing::Route { hosts: vec!["*.test".into()], ..to("nobody") };
+    let tutti = Tutti::start(options(), vec![named, to("echo")], vec![passing("echo", 1, echo.addr)]).await;
+    let answer = raw(tutti.edge, "GET /old HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("GET /old\n"), "{answer}");
+    assert!(answer.contains(&format!("\nhost: {}\n", tutti.edge)), "{answer}");
+    assert!(!answer.contains("x-forwarded-host"), "{answer}");
+}
