@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     pages.sort();
-    let mut code = String::from("/// The page of each code, by its number.\nstatic PAGES: &[(u16, &str)] = &[\n");
+    let mut code =
+        String::from("/// The page of each code, by its number.\nstatic PAGES: &[(u16, &str)] = &[\n");
     for (number, path) in pages {
         writeln!(code, "    ({number}, include_str!({path:?})),")?;
     }

@@ -9,6 +9,7 @@
 //! | [`app`] | the result: services, how they are built, run, reached and checked; routes |
 //! | [`diagnostic`] | problems with file, line, column, caret and hint; their rendering |
 //! | [`overlay`] | `tutti.yaml`: its types, its JSON Schema, its routes |
+//! | [`dockerfile`] | what a Dockerfile says of how its image runs |
 //! | [`source`] | the texts that were read, and places in them |
 //! | [`health`] | health checks that are commands, understood as native probes |
 //! | [`interpolate`] | variables in values |
@@ -18,9 +19,11 @@ pub mod app;
 mod budget;
 mod compose;
 pub mod diagnostic;
+pub mod dockerfile;
 pub mod dotenv;
 pub mod health;
 pub mod interpolate;
+mod listens;
 mod load;
 mod normal;
 pub mod overlay;
@@ -29,5 +32,5 @@ pub mod source;
 mod value;
 mod yaml;
 
-pub use load::{LoadOptions, Loaded, load};
+pub use load::{LoadOptions, Loaded, load, project_folder};
 pub use overlay::schema;

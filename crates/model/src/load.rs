@@ -14,7 +14,7 @@ use crate::compose::{check, consistency, decode, discover, normalise, notices, p
 use crate::diagnostic::{Problem, Problems, Report};
 use crate::source::Sources;
 use crate::yaml::Node;
-use crate::{normal, overlay, routing};
+use crate::{listens, normal, overlay, routing};
 
 /// What to load. Everything but `folder` may be left empty.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,16 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
     Ok(Loaded { application, notices: loader.report.into_notices(), model })
 }
 
+/// The project's folder, found as [`load`] finds it. The files themselves may be broken: only their place counts.
+pub fn project_folder(options: &LoadOptions) -> Result<PathBuf, Problems> {
+    let start = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
+    let mut report = Report::new(Sources::new(&start));
+    let env = Environment::new(options.env.clone());
+    let folder = options.project_folder.as_ref().map(|folder| paths::clean(&start.join(folder)));
+    let found = discover::discover(&start, folder.as_deref(), &options.files, &env, &mut report);
+    found.map(|found| found.folder).ok_or_else(|| report.into_problems())
+}
+
 /// What is known from the compose files when the overlay is read.
 struct Known<'a> {
     root: &'a Node,
@@ -108,11 +118,9 @@ fn finish(
     };
     let overlay = overlay.and_then(|path| overlay::read(&path, known.env, loader));
     let mut uses = overlay::Uses::new();
-    let mut gateway = None;
     if let Some(overlay) = &overlay {
         let (services, folder) = (&mut application.services, &application.folder);
         uses = overlay::apply(overlay, services, known.disabled, folder, known.env, &mut loader.report);
-        gateway = overlay::gateway(overlay, &application, &mut loader.report);
     }
     let names: Vec<_> = application.services.keys().cloned().collect();
     for (name, peers) in decode::peers(known.root, &names, &uses) {
@@ -120,6 +128,8 @@ fn finish(
             service.peers = peers;
         }
     }
+    listens::complete(&mut application);
+    let gateway = overlay.and_then(|overlay| overlay::gateway(&overlay, &application, &mut loader.report));
     application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
     application.files = std::mem::take(&mut loader.files);
     application

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p tutti-registry --bench idle [-- INSTANCES SECONDS]`. The instances are one HTTP server in a second
 //! process (this program again), so that only the registry's own time and memory are counted. Beside it, the same probes
-//! are done in the plainest way, one after the other and without a registry, and the ratio is printed.
+//! are done in the plainest way, one after the other and without a registry, and the ratio is printed. The memory includes
+//! what the store in memory keeps of each instance.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -109,7 +110,7 @@ async fn measure(addr: SocketAddr, instances: u64, window: Duration) {
     println!("per probe: {per_probe:.1} us of CPU");
     let memory = end.resident.saturating_sub(before.resident);
     println!(
-        "memory: {} B for each instance, its stored record and history included",
+        "memory: {} B for each instance, what the store keeps of it included",
         memory / instances.max(1)
     );
     drop(stop);

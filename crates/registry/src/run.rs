@@ -43,6 +43,10 @@ const WRITE_RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest sleep without anything to wait for.
 const IDLE: Duration = Duration::from_secs(3_600);
 
+/// How much later than promised a check may be looked at: what falls due within this time is one turn. Suspicions, calls
+/// and results do not wait for it.
+const GRAIN: Duration = Duration::from_millis(5);
+
 type Writing = Pin<Box<dyn Future<Output = Result<Outcome, StateError>> + Send>>;
 
 /// A registry that runs.
@@ -101,7 +105,7 @@ impl Run {
         loop {
             self.finish_turn();
             let wait = match self.schedule.next() {
-                Some(at) => at.saturating_sub(self.clock.monotonic()),
+                Some(at) => at.saturating_sub(self.clock.monotonic()).max(GRAIN),
                 None => IDLE,
             };
             let clock = &self.clock;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use tutti_model::app::{MountSource, Service};
+use tutti_model::app::{Application, MountSource, Service};
 
 use crate::infer::{self, Launch};
 
@@ -191,17 +191,28 @@ fn baggage(value: &str) -> String {
 /// Where the targets of a service's volumes and mounts are on this machine.
 pub(crate) fn mounts(service: &Service, data_dir: &Path) -> Vec<(String, PathBuf)> {
     let volumes = data_dir.join("volumes");
-    let place = |at: usize, source: &MountSource| match source {
+    let place = |at: usize, source: &MountSource, target: &Path| match source {
         MountSource::Bind(path) => path.clone(),
         MountSource::Volume(name) => volumes.join(name),
         MountSource::Anonymous => volumes.join(format!("{}.{at}", service.name)),
+        // This machine's own `/tmp` does what is asked of a `tmpfs` there.
+        MountSource::Tmpfs if target.is_dir() => target.to_owned(),
         MountSource::Tmpfs => data_dir.join("tmp").join(format!("{}.{at}", service.name)),
     };
     service
         .mounts
         .iter()
         .enumerate()
-        .map(|(at, mount)| (mount.target.clone(), place(at, &mount.source)))
+        .map(|(at, mount)| (mount.target.clone(), place(at, &mount.source, Path::new(&mount.target))))
+        .collect()
+}
+
+/// Folders of this machine that a service is built and run in.
+pub(crate) fn ours(application: &Application, service: &Service, data_dir: &Path) -> Vec<PathBuf> {
+    let build = service.build.as_ref().map(|build| build.context.clone());
+    [Some(application.folder.clone()), build, service.dir.clone(), Some(data_dir.to_owned())]
+        .into_iter()
+        .flatten()
         .collect()
 }
 

@@ -13,7 +13,7 @@ use crate::logs::{Follower, LogLine, LogQuery};
 use crate::rewrite::Rewrite;
 use crate::service::{Command, Shared};
 use crate::stats::Sample;
-use crate::status::{ServiceState, Settled, Status};
+use crate::status::{Rollout, ServiceState, ServiceStatus, Settled, Status};
 
 /// Commands the supervisor and reads what it knows.
 #[derive(Clone)]
@@ -177,7 +177,8 @@ impl Handle {
 
 fn settled(status: &Status, services: &[ServiceName]) -> Option<Settled> {
     let mut chosen = chosen(status, services);
-    chosen.all(|s| s.state.is_settled()).then(|| settled_now(status, services))
+    let settled = |s: &ServiceStatus| s.state.is_settled() && !matches!(s.rollout, Some(Rollout::Running));
+    chosen.all(settled).then(|| settled_now(status, services))
 }
 
 fn settled_now(status: &Status, services: &[ServiceName]) -> Settled {
@@ -196,10 +197,7 @@ fn settled_now(status: &Status, services: &[ServiceName]) -> Settled {
     settled
 }
 
-fn chosen<'a>(
-    status: &'a Status,
-    services: &'a [ServiceName],
-) -> impl Iterator<Item = &'a crate::status::ServiceStatus> {
+fn chosen<'a>(status: &'a Status, services: &'a [ServiceName]) -> impl Iterator<Item = &'a ServiceStatus> {
     status.services.iter().filter(move |s| match services {
         [] => s.state != ServiceState::Stopped,
         named => named.contains(&s.name),

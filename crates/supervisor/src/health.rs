@@ -27,7 +27,10 @@ pub(crate) fn checks(
     };
     // A `curl` in a command would ask for a port that only the image has, and need a process for each probe.
     let names = [service.name.as_str()];
-    native::make_native(&mut said, &native::Surroundings { environment: &service.environment, names: &names });
+    native::make_native(
+        &mut said,
+        &native::Surroundings { environment: &service.environment, names: &names },
+    );
     probe(&said.test, endpoints, targets).map(|probe| check(&said, probe)).into_iter().collect()
 }
 

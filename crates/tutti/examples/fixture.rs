@@ -33,7 +33,9 @@ impl Handler for Fixture {
 async fn answer(path: &str, query: &str) -> (StatusCode, String) {
     let parts: Vec<&str> = path.trim_matches('/').splitn(3, '/').collect();
     match parts.as_slice() {
-        ["healthz"] if std::env::var_os("UNHEALTHY").is_some() => (StatusCode::SERVICE_UNAVAILABLE, "unwell".into()),
+        ["healthz"] if std::env::var_os("UNHEALTHY").is_some() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "unwell".into())
+        }
         ["slow"] => {
             let ms = query.strip_prefix("ms=").and_then(|ms| ms.parse().ok()).unwrap_or(100);
             tokio::time::sleep(Duration::from_millis(ms)).await;

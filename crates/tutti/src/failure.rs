@@ -9,7 +9,8 @@ use crate::exit;
 pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
     error.chain().find_map(|link| {
         let control = link.downcast_ref::<ControlError>().and_then(|error| error.code());
-        let supervisor = || link.downcast_ref::<tutti_supervisor::SupervisorError>().and_then(|error| error.code());
+        let supervisor =
+            || link.downcast_ref::<tutti_supervisor::SupervisorError>().and_then(|error| error.code());
         let data = || link.downcast_ref::<tutti_store::dir::DirError>().and_then(|error| error.code());
         control.or_else(supervisor).or_else(data)
     })

@@ -204,7 +204,7 @@ impl One<'_> {
             return None;
         };
         let test = match (&check.http, &check.grpc) {
-            (Some(path), _) => Test::Http { port, path: path.clone() },
+            (Some(path), _) => Test::Http { port, path: path.clone(), any_status: false },
             (_, Some(service)) => Test::Grpc { port, service: service.clone() },
             _ => Test::Tcp { port },
         };

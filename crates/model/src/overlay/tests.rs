@@ -64,7 +64,7 @@ services:
     assert_eq!(env, ["B=3", "C=here", "T=true"]);
     assert_eq!((web.fixed_port, web.replicas, web.listens[0].port), (Some(3001), 2, 3000));
     let health = web.health.as_ref().unwrap();
-    assert_eq!(health.test, Test::Http { port: 3000, path: "/ready".into() });
+    assert_eq!(health.test, Test::Http { port: 3000, path: "/ready".into(), any_status: false });
     assert_eq!((health.interval.as_secs(), health.retries), (2, 5));
     let (db, api) = (&loaded.application.services["db"], &loaded.application.services["api"]);
     assert_eq!(db.external, [(5432, "localhost:6543".to_owned())]);

@@ -38,9 +38,4 @@ impl Schedule {
         }
         self.heap.pop().map(|Reverse(entry)| entry)
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
-    }
 }

@@ -150,6 +150,7 @@ impl Driver for PortsDriver {
             peers: self.peers(order.service).await?,
             own: ports.iter().map(|(listen, lease)| (listen.port, lease.port.to_string())).collect(),
             mounts: self.make_volumes(order.service)?,
+            ours: environment::ours(&self.application, order.service, &self.options.data_dir),
         };
         let mut env = rewrite::environment(name, &order.service.environment, &targets);
         let main = ports.first().map(|(_, lease)| lease.port);

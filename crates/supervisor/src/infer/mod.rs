@@ -10,12 +10,12 @@
 //! Nothing is executed here and nothing is written: the result is a [`Plan`] that can be shown (`tutti config print
 //! --plan`) before it is carried out, or a [`Cannot`] that says exactly what is missing and what to do.
 
-mod dockerfile;
 mod go;
 mod image;
 mod java;
 mod node;
 mod own_port;
+mod program;
 mod python;
 mod rust;
 mod tool;
@@ -27,9 +27,10 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use tutti_model::app::{Command, Service};
+use tutti_model::dockerfile::Dockerfile;
 
-pub use dockerfile::Dockerfile;
 pub use own_port::{expand, fill, in_env as own_ports_in_env};
+pub use program::{OWN_PORT, Program, show, show_program};
 pub use tool::{Tool, Toolbox};
 
 /// How a service is built and run in process mode.
@@ -88,28 +89,6 @@ pub struct Launch {
     /// The image's own health check (`HEALTHCHECK`), for a service that has none.
     pub health: Option<tutti_model::app::Healthcheck>,
 }
-
-/// What is executed. In arguments, [`OWN_PORT`] stands for the instance's port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// A command that is known now.
-    Command(Command),
-    /// The first of these files that exists when the steps are done, in a command made of `before`, the file, `after`.
-    /// A `*` in the last part of a path stands for anything but `/`.
-    Built {
-        /// The program that takes the file, such as `java -jar`; empty if the file is the program.
-        before: Vec<String>,
-        /// Where the file may be, in order.
-        candidates: Vec<PathBuf>,
-        /// Last parts of paths that do not count, such as `*-sources.jar`.
-        except: Vec<String>,
-        /// Arguments after it.
-        after: Vec<String>,
-    },
-}
-
-/// Stands for the port of the instance in inferred arguments and environment values.
-pub const OWN_PORT: &str = "${PORT}";
 
 /// Why a service cannot be run as a process, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -213,7 +192,8 @@ const LOOKED_FOR: &str = "package.json, requirements.txt, pyproject.toml, Cargo.
 /// Finds out how to build and run a service.
 pub fn plan(service: &Service, project: &Path, workshop: &Workshop, tools: &Toolbox) -> Result<Plan, Cannot> {
     let folder = Folder::of(service, project)?;
-    let dockerfile = folder.as_ref().and_then(|_| read_dockerfile(service)).unwrap_or_default();
+    let build = service.build.as_ref().filter(|_| folder.is_some());
+    let dockerfile = build.and_then(Dockerfile::of).unwrap_or_default();
     let kind = folder.as_ref().and_then(|folder| detect(folder, service, workshop, &dockerfile));
     let mut notes = Vec::new();
     let program = choose(service, folder.as_ref(), kind.as_ref(), &dockerfile, &mut notes)?;
@@ -232,16 +212,6 @@ pub fn plan(service: &Service, project: &Path, workshop: &Workshop, tools: &Tool
     own_port::in_env(&mut env, &ports);
     let launch = Launch { program, cwd, env, path, exposes: dockerfile.exposes, health: dockerfile.health };
     Ok(Plan { steps, launch, notes })
-}
-
-fn read_dockerfile(service: &Service) -> Option<Dockerfile> {
-    let build = service.build.as_ref()?;
-    let text = match (&build.dockerfile_inline, &build.dockerfile) {
-        (Some(text), _) => text.clone(),
-        (None, Some(path)) => read_bounded(path)?,
-        (None, None) => read_bounded(&build.context.join("Dockerfile"))?,
-    };
-    Some(Dockerfile::parse(&text, build.target.as_deref(), &build.args))
 }
 
 /// The first language that recognises the folder.
@@ -339,7 +309,10 @@ fn fits(command: &Command, folder: &Folder, kind: Option<&Kind>, dockerfile: &Do
     };
     let name = Path::new(&first).file_name()?.to_str()?;
     let of_language = kind.is_some_and(|kind| kind.commands.contains(&name)) && !first.starts_with('/');
-    let of_folder = first.contains('/') && folder.path.join(&first).is_file();
+    // What the image has at an absolute path was built for it; the language's own build makes the one for here.
+    let built =
+        kind.is_some_and(|kind| matches!(kind.habit, Some(Program::Built { .. }))) && moved != *command;
+    let of_folder = first.contains('/') && folder.path.join(&first).is_file() && !built;
     (of_language || of_folder).then_some(moved)
 }
 
@@ -418,80 +391,6 @@ fn require_tools(
             remedy: tool.remedy.to_owned(),
         }),
     }
-}
-
-/// A command as a person would type it.
-pub fn show(command: &Command) -> String {
-    match command {
-        Command::Shell(line) => line.clone(),
-        Command::Args(args) => args.iter().map(|arg| quote(arg)).collect::<Vec<_>>().join(" "),
-    }
-}
-
-fn quote(arg: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,${}*".contains(c);
-    if !arg.is_empty() && arg.chars().all(plain) {
-        arg.to_owned()
-    } else {
-        format!("'{}'", arg.replace('\'', r"'\''"))
-    }
-}
-
-/// A program as a person would type it.
-pub fn show_program(program: &Program) -> String {
-    match program {
-        Program::Command(command) => show(command),
-        Program::Built { before, candidates, after, .. } => {
-            let file = candidates.first().map(|path| path.display().to_string());
-            before.iter().cloned().chain(file).chain(after.iter().cloned()).collect::<Vec<_>>().join(" ")
-        }
-    }
-}
-
-impl Program {
-    /// The command, now that the steps are done; `None` if what should have been built is not there.
-    pub fn resolve(&self) -> Option<Command> {
-        let (before, candidates, except, after) = match self {
-            Program::Command(command) => return Some(command.clone()),
-            Program::Built { before, candidates, except, after } => (before, candidates, except, after),
-        };
-        let file = candidates.iter().find_map(|pattern| newest_match(pattern, except))?;
-        let words = before.iter().cloned().chain([file.display().to_string()]).chain(after.iter().cloned());
-        Some(Command::Args(words.collect()))
-    }
-}
-
-/// The newest file that matches a path whose last part may hold `*`.
-fn newest_match(pattern: &Path, except: &[String]) -> Option<PathBuf> {
-    let name = pattern.file_name()?.to_str()?;
-    if !name.contains('*') {
-        return pattern.is_file().then(|| pattern.to_owned());
-    }
-    let entries = std::fs::read_dir(pattern.parent()?).ok()?;
-    let fits = |file: &str| wildcard(name, file) && !except.iter().any(|pattern| wildcard(pattern, file));
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_str().is_some_and(fits) && entry.path().is_file())
-        .max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).ok())
-        .map(|entry| entry.path())
-}
-
-/// Whether a text matches a pattern in which each `*` stands for any characters.
-fn wildcard(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    let Some(last) = pattern.rsplit('*').next().filter(|_| pattern.contains('*')) else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or(""),
-            None => return false,
-        }
-    }
-    text.ends_with(last)
 }
 
 /// Files of a user larger than this are not read for hints.

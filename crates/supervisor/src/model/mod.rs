@@ -334,7 +334,8 @@ impl Machine {
         now: Duration,
     ) -> Vec<Action> {
         let mut actions = Vec::new();
-        let Some(slot) = self.slot(id) else { return actions };
+        // Until it has started it is not asked; when it has, the world looks again.
+        let Some(slot) = self.slot(id).filter(|slot| slot.at != At::Starting) else { return actions };
         let was = slot.is_ready();
         slot.health = Some(health);
         reason.clone_into(&mut slot.reason);

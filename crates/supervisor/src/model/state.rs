@@ -36,7 +36,11 @@ impl Machine {
                 Gate::Broken(reason) => warnings.push(format!("goes on without {}: {reason}", dep.service)),
             }
         }
-        if waiting.is_empty() { Gate::Open(warnings) } else { Gate::Waiting(waiting.join(", ")) }
+        if waiting.is_empty() {
+            Gate::Open(warnings)
+        } else {
+            Gate::Waiting(format!("waits for {}", waiting.join(", ")))
+        }
     }
 
     fn dependency(&self, dep: &Dep) -> Gate {
@@ -64,12 +68,11 @@ impl Machine {
         if verdict.state == ServiceState::Completed && dep.condition == Condition::Healthy {
             return Gate::Broken(format!("{name} has ended and cannot become healthy"));
         }
-        let reason = match verdict.reason.as_str() {
-            "" => verdict.state.as_str(),
-            reason => reason,
-        };
-        // A dependency that only keeps failing may still recover; it is waited for, and shown as what it is.
-        Gate::Waiting(format!("waits for {name} to {what} ({reason})"))
+        // A dependency that only keeps failing may still recover; it is waited for, and shown as what it is. One that is
+        // merely on its way tells of itself.
+        let failing = matches!(verdict.state, ServiceState::Unhealthy | ServiceState::CrashLoop);
+        let why = if failing { format!(" ({})", verdict.reason) } else { String::new() };
+        Gate::Waiting(format!("{name} to {what}{why}"))
     }
 
     /// How a service is.

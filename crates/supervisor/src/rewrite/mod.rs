@@ -40,6 +40,8 @@ pub struct Targets {
     pub own: BTreeMap<u16, String>,
     /// Paths inside the container, and where they are on this machine.
     pub mounts: Vec<(String, PathBuf)>,
+    /// Folders of this machine (the project's, the build's, the data directory): what lies in them is no path of an image.
+    pub ours: Vec<PathBuf>,
 }
 
 /// Where a peer is reached.
@@ -167,7 +169,9 @@ pub fn preview(application: &Application) -> Vec<Rewrite> {
 fn preview_targets(application: &Application, service: &Service, data_dir: &std::path::Path) -> Targets {
     let mut targets = Targets::default();
     for peer in &service.peers {
-        let Some(meant) = application.services.get(&peer.service) else { continue };
+        let Some(meant) = application.services.get(&peer.service).filter(|meant| !meant.skip) else {
+            continue;
+        };
         let door = ("127.0.0.1".to_owned(), "<door>".to_owned());
         let ports = meant.listens.iter().filter(|l| !l.udp).map(|l| (l.port, door.clone())).collect();
         let target = PeerTarget { service: meant.name.to_string(), ports };
@@ -178,5 +182,6 @@ fn preview_targets(application: &Application, service: &Service, data_dir: &std:
         targets.own.insert(listen.port, real);
     }
     targets.mounts = crate::environment::mounts(service, data_dir);
+    targets.ours = crate::environment::ours(application, service, data_dir);
     targets
 }

@@ -1,5 +1,7 @@
 //! Recognises paths below a volume's target: in ports mode there is no mount, so they become the volume's folder.
 
+use std::path::Path;
+
 use super::{Changed, Targets};
 
 /// Replaces every path that is a mount's target or lies below it; the longest target wins.
@@ -8,7 +10,7 @@ pub(super) fn paths(value: &str, targets: &Targets) -> Option<Changed> {
         .mounts
         .iter()
         .map(|(target, source)| (target.trim_end_matches('/'), source))
-        .filter(|(target, _)| target.len() > 1 && target.starts_with('/'))
+        .filter(|(target, source)| target.len() > 1 && target.starts_with('/') && **source != Path::new(target))
         .collect();
     mounts.sort_by_key(|(target, _)| std::cmp::Reverse(target.len()));
     let mut out = String::with_capacity(value.len());
@@ -16,8 +18,16 @@ pub(super) fn paths(value: &str, targets: &Targets) -> Option<Changed> {
     let mut at = 0;
     while let Some(rest) = value.get(at..).filter(|rest| !rest.is_empty()) {
         let before = value.get(..at).unwrap_or_default();
-        let hit = mounts.iter().find(|(target, _)| begins_path(before) && is_target(rest, target));
+        let begins = begins_path(before);
+        // A folder of this machine may lie below a target's name, such as `/tmp`. What is in it is meant as it stands.
+        let ours = targets.ours.iter().filter_map(|folder| folder.to_str()).find(|ours| begins && is_target(rest, ours));
+        let hit = mounts.iter().find(|(target, _)| begins && ours.is_none() && is_target(rest, target));
         let step = match hit {
+            None if ours.is_some() => {
+                let length = ours.map_or(1, str::len);
+                out.push_str(rest.get(..length).unwrap_or_default());
+                length
+            }
             Some((target, source)) => {
                 out.push_str(&source.to_string_lossy());
                 reasons.push(format!("{target} is a volume, which is kept there"));

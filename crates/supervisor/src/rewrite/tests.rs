@@ -28,6 +28,7 @@ fn targets() -> Targets {
             ("/etc/app.conf".to_owned(), "/src/app.conf".into()),
             ("/".to_owned(), "/never".into()),
         ],
+        ours: vec!["/data/project".into()],
     }
 }
 
@@ -179,6 +180,8 @@ fn paths_of_volumes_become_their_folders() {
         ("http://data/x", "http://127.0.0.1:61013/x"),
         ("data/x", "data/x"),
         ("./data", "./data"),
+        ("/data/project/target/x.jar", "/data/project/target/x.jar"),
+        ("/data/projects", "/d/volumes/data/projects"),
         ("/", "/"),
     ] {
         // `file:///data` has one slash more than before; that is the same path.

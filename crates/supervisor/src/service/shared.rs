@@ -131,7 +131,11 @@ impl Shared {
         Ok(place(prepared.argv, &prepared.around))
     }
 
-    async fn prepare_once(&self, name: &ServiceName, command: Option<Command>) -> Result<Prepared, SupervisorError> {
+    async fn prepare_once(
+        &self,
+        name: &ServiceName,
+        command: Option<Command>,
+    ) -> Result<Prepared, SupervisorError> {
         let Some(service) = self.application.services.get(name) else {
             return Err(unknown(&self.application, name.as_str()));
         };

@@ -42,7 +42,7 @@ impl Config {
         match &self.what {
             Some(What::Check) => check(context),
             Some(What::Schema) => {
-                context.out.line(&tutti_model::schema());
+                context.print_json(&tutti_model::schema())?;
                 Ok(0)
             }
             Some(What::Print(print)) => print.run(context),
@@ -55,7 +55,10 @@ fn check(context: &Context) -> anyhow::Result<i32> {
     let loaded = context.load()?;
     context.show_problems(&loaded.notices)?;
     let (services, notices) = (loaded.application.services.len(), loaded.notices.len());
-    context.say(&format!("{} {services} services, {notices} notices", context.err.paint.on(Style::Good, "valid:")));
+    context.say(&format!(
+        "{} {services} services, {notices} notices",
+        context.err.paint.on(Style::Good, "valid:")
+    ));
     Ok(0)
 }
 
@@ -95,7 +98,9 @@ fn plans(context: &Context, application: &tutti_model::app::Application) -> anyh
                     context.out.line(&format!("  build  {}", infer::show(&step.command)));
                 }
                 context.out.line(&format!("  run    {}", infer::show_program(&plan.launch.program)));
-                plan.notes.iter().for_each(|note| context.out.line(&format!("  {}", paint.on(Style::Dim, note))));
+                plan.notes
+                    .iter()
+                    .for_each(|note| context.out.line(&format!("  {}", paint.on(Style::Dim, note))));
             }
             Err(cannot) => {
                 context.out.line(&format!("  {}", paint.on(Style::Bad, &cannot)));

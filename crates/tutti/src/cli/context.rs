@@ -60,7 +60,8 @@ impl Context {
 
     /// How the model is to be loaded, by flags and environment.
     pub(crate) fn load_options(&self) -> anyhow::Result<LoadOptions> {
-        let text = |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+        let text =
+            |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
         Ok(LoadOptions {
             folder: std::env::current_dir().context("the current folder is gone")?,
             files: self.global.file.clone(),
@@ -76,7 +77,13 @@ impl Context {
 
     /// Loads the model; problems are shown, all of them, and end the verb.
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
-        match tutti_model::load(&self.load_options()?) {
+        self.load_for(&[])
+    }
+
+    /// The same, with the profiles of services that are named active.
+    pub(crate) fn load_for(&self, services: &[String]) -> anyhow::Result<Loaded> {
+        let options = LoadOptions { services: services.to_vec(), ..self.load_options()? };
+        match tutti_model::load(&options) {
             Ok(loaded) => Ok(loaded),
             Err(problems) => {
                 self.show_problems(&problems)?;

@@ -48,9 +48,14 @@ impl Doctor {
         }
         let well = findings.iter().filter(|finding| finding.verdict == Verdict::Good).count();
         if worst == Verdict::Good {
-            context.out.line(&format!("{} looked at {well} things; nothing is wrong", paint.on(Style::Good, "ok")));
+            context
+                .out
+                .line(&format!("{} looked at {well} things; nothing is wrong", paint.on(Style::Good, "ok")));
         } else if !self.all {
-            context.out.line(&paint.on(Style::Dim, format!("{well} other things are as they should be (--all shows them)")));
+            context.out.line(
+                &paint
+                    .on(Style::Dim, format!("{well} other things are as they should be (--all shows them)")),
+            );
         }
     }
 }

@@ -47,7 +47,8 @@ pub(crate) fn execute(
 ) -> anyhow::Result<i32> {
     let mut words = command.iter();
     let program = words.next().context("there is no command to run")?;
-    let pairs = env.iter().map(|pair| pair.split_once('=').with_context(|| format!("{pair:?} is not KEY=VALUE")));
+    let pairs =
+        env.iter().map(|pair| pair.split_once('=').with_context(|| format!("{pair:?} is not KEY=VALUE")));
     let pairs: Vec<(&str, &str)> = pairs.collect::<anyhow::Result<_>>()?;
     let folder = workdir.map_or_else(|| place.dir.clone(), |dir| place.dir.join(dir));
     let status = std::process::Command::new(program)

@@ -69,7 +69,8 @@ fn tail(text: &str) -> Result<Tail, String> {
 /// Reads a moment: RFC 3339, seconds since 1970, or how long ago. The result is in microseconds since 1970.
 fn moment(text: &str) -> Result<u64, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let expected = || format!("{text:?} is neither a time such as 2026-01-02T13:23:37Z nor a duration such as 42m");
+    let expected =
+        || format!("{text:?} is neither a time such as 2026-01-02T13:23:37Z nor a duration such as 42m");
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(seconds.saturating_mul(1_000_000));
     }
@@ -113,7 +114,9 @@ impl Logs {
         match item {
             Item::Line(line) if context.json => context.out.line(&serde_json::to_string(line)?),
             Item::Line(line) => context.out.line(&printer.line(line)),
-            Item::Lost(count) => context.say(&format!("({count} lines came too fast to be shown; `tutti logs` has them)")),
+            Item::Lost(count) => {
+                context.say(&format!("({count} lines came too fast to be shown; `tutti logs` has them)"))
+            }
         }
         Ok(())
     }
@@ -127,7 +130,9 @@ impl Logs {
             ("until_us", self.until.map(|at| at.to_string())),
             ("follow", self.follow.then(|| "1".to_owned())),
         ];
-        pairs.into_iter().for_each(|(name, value)| value.into_iter().for_each(|value| query.push(name, value)));
+        pairs
+            .into_iter()
+            .for_each(|(name, value)| value.into_iter().for_each(|value| query.push(name, value)));
         if let Some(Tail::Last(lines)) = self.tail {
             query.push("tail", lines.to_string());
         }
@@ -192,7 +197,9 @@ impl Printer {
 
 /// The same colour for the same service each time.
 fn color_of(service: &str) -> Style {
-    Style::Nth(service.bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))))
+    Style::Nth(
+        service.bytes().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))),
+    )
 }
 
 #[cfg(test)]

@@ -33,7 +33,9 @@ use crate::term::ColorChoice;
 /// A whole microservice architecture in one program, for services in any language, unmodified.
 #[derive(Debug, Parser)]
 #[command(name = "tutti", version, disable_help_subcommand = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 problems in your files · 4 nothing runs here")]
+#[command(
+    after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 problems in your files · 4 nothing runs here"
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -11,7 +11,12 @@ use crate::exit;
 use crate::term::{self, Style};
 
 /// Posts a request, shows events until the answer comes, and tells the outcome.
-pub(crate) fn run(context: &Context, path: &str, request: &impl Serialize, word: &str) -> anyhow::Result<i32> {
+pub(crate) fn run(
+    context: &Context,
+    path: &str,
+    request: &impl Serialize,
+    word: &str,
+) -> anyhow::Result<i32> {
     context.block_on(async {
         let client = context.client()?;
         let progress = Progress::watch(context, &client).await;
@@ -31,10 +36,16 @@ pub(crate) fn tell(context: &Context, outcome: &Outcome, word: &str) -> anyhow::
             context.say(&format!("{} {}", paint.on(Style::Good, word), outcome.good.join(", ")));
         }
         for (service, reason) in &outcome.bad {
-            context.say(&format!("{} {service}: {}", paint.on(Style::Bad, "not ready"), term::safe(reason, false)));
+            context.say(&format!(
+                "{} {service}: {}",
+                paint.on(Style::Bad, "not ready"),
+                term::safe(reason, false)
+            ));
         }
         if let Some(service) = outcome.bad.keys().next() {
-            context.say(&format!("look at it with `tutti logs {service}`, `tutti ps --why {service}` or `tutti doctor`"));
+            context.say(&format!(
+                "look at it with `tutti logs {service}`, `tutti ps --why {service}` or `tutti doctor`"
+            ));
         }
     }
     Ok(if outcome.bad.is_empty() { 0 } else { exit::FAILED })
@@ -82,25 +93,35 @@ pub(crate) fn line_of(event: &Event, paint: term::Paint) -> Option<String> {
     let service = event.service.as_str();
     let (style, text) = match &event.kind {
         EventKind::SetupStarted { step } => (Style::Dim, format!("{service}: {step} …")),
-        EventKind::SetupFinished { step, cached: true, .. } => (Style::Dim, format!("{service}: {step} (nothing changed)")),
+        EventKind::SetupFinished { step, cached: true, .. } => {
+            (Style::Dim, format!("{service}: {step} (nothing changed)"))
+        }
         EventKind::SetupFinished { step, took_ms, error: None, .. } => {
             (Style::Good, format!("{service}: {step} took {}", millis(*took_ms)))
         }
-        EventKind::SetupFinished { step, error: Some(error), .. } => (Style::Bad, format!("{service}: {step} failed: {error}")),
+        EventKind::SetupFinished { step, error: Some(error), .. } => {
+            (Style::Bad, format!("{service}: {step} failed: {error}"))
+        }
         EventKind::Waiting { reason } => (Style::Dim, format!("{service}: {reason}")),
-        EventKind::Ready { instance, took_ms } => (Style::Good, format!("{instance}: ready after {}", millis(*took_ms))),
+        EventKind::Ready { instance, took_ms } => {
+            (Style::Good, format!("{instance}: ready after {}", millis(*took_ms)))
+        }
         EventKind::Unhealthy { instance, reason } => (Style::Bad, format!("{instance}: unhealthy: {reason}")),
         EventKind::Exited { instance, exit } => (Style::Warn, format!("{instance}: {}", exit.reason)),
         EventKind::Restarting { instance, pause_ms, .. } => {
             (Style::Warn, format!("{instance}: starts again in {}", millis(*pause_ms)))
         }
-        EventKind::CrashLoop { instance, reason } => (Style::Bad, format!("{instance}: exits again and again: {reason}")),
+        EventKind::CrashLoop { instance, reason } => {
+            (Style::Bad, format!("{instance}: exits again and again: {reason}"))
+        }
         EventKind::Draining { instance } => (Style::Dim, format!("{instance}: no new requests")),
         EventKind::Stopping { instance, cut_off: 0 } => (Style::Dim, format!("{instance}: stopping")),
         EventKind::Stopping { instance, cut_off } => {
             (Style::Warn, format!("{instance}: stopping with {cut_off} requests still under way"))
         }
-        EventKind::Killing { instance } => (Style::Warn, format!("{instance}: did not stop in time and is killed")),
+        EventKind::Killing { instance } => {
+            (Style::Warn, format!("{instance}: did not stop in time and is killed"))
+        }
         EventKind::Stopped { instance } => (Style::Dim, format!("{instance}: stopped")),
         EventKind::Completed => (Style::Good, format!("{service}: completed")),
         EventKind::Failed { reason, code } => {

@@ -45,7 +45,9 @@ impl Ps {
             .status
             .services
             .iter()
-            .filter(|service| self.services.is_empty() || self.services.iter().any(|name| name == service.name.as_str()))
+            .filter(|service| {
+                self.services.is_empty() || self.services.iter().any(|name| name == service.name.as_str())
+            })
             .collect();
         if let Some(unknown) = self.services.iter().find(|name| overview.status.service(name).is_none()) {
             anyhow::bail!("there is no service {unknown:?} in {}", overview.project);
@@ -57,7 +59,10 @@ impl Ps {
         } else if self.names {
             chosen.iter().for_each(|service| context.out.line(service.name.as_str()));
         } else if self.quiet {
-            chosen.iter().flat_map(|service| &service.instances).for_each(|i| context.out.line(i.id.as_str()));
+            chosen
+                .iter()
+                .flat_map(|service| &service.instances)
+                .for_each(|i| context.out.line(i.id.as_str()));
         } else {
             context.out.write(&self.table(context, overview, &chosen));
         }
@@ -65,7 +70,8 @@ impl Ps {
     }
 
     fn table(&self, context: &Context, overview: &Overview, services: &[&ServiceStatus]) -> String {
-        let mut table = Table::new(&["SERVICE", "STATE", "READY", "RESTARTS", "UP", "CPU", "MEMORY", "ADDRESS", "WHY"]);
+        let mut table =
+            Table::new(&["SERVICE", "STATE", "READY", "RESTARTS", "UP", "CPU", "MEMORY", "ADDRESS", "WHY"]);
         for service in services {
             table.row(service_row(service, &overview.listeners));
             if self.instances || service.instances.len() > 1 {
@@ -98,7 +104,10 @@ fn service_row(service: &ServiceStatus, listeners: &[Listening]) -> Vec<Cell> {
     ];
     row.extend(usage(&service.instances));
     row.push((addresses.join(" "), Some(Style::Link)));
-    row.push((if service.state == ServiceState::Ready { String::new() } else { term::safe(&service.reason, false) }, None));
+    row.push((
+        if service.state == ServiceState::Ready { String::new() } else { term::safe(&service.reason, false) },
+        None,
+    ));
     row
 }
 

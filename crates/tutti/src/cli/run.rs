@@ -34,12 +34,19 @@ impl Run {
             let client = context.client()?;
             if !self.no_deps {
                 let loaded = context.load()?;
-                let needed = loaded.application.services.get(self.service.as_str()).map(|service| &service.depends_on);
-                let services: Vec<String> = needed.into_iter().flat_map(|on| on.keys()).map(ToString::to_string).collect();
+                let needed =
+                    loaded.application.services.get(self.service.as_str()).map(|service| &service.depends_on);
+                let services: Vec<String> =
+                    needed.into_iter().flat_map(|on| on.keys()).map(ToString::to_string).collect();
                 if !services.is_empty() {
                     let request = UpRequest { services, ..UpRequest::default() };
                     let outcome: Outcome = client.post("/v1/up", &request).await?;
-                    anyhow::ensure!(outcome.bad.is_empty(), "what {} depends on is not ready: {:?}", self.service, outcome.bad);
+                    anyhow::ensure!(
+                        outcome.bad.is_empty(),
+                        "what {} depends on is not ready: {:?}",
+                        self.service,
+                        outcome.bad
+                    );
                 }
             }
             let mut query = Query::default();

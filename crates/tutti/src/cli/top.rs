@@ -54,9 +54,11 @@ impl Top {
     }
 
     fn table(&self, overview: &Overview) -> Table {
-        let mut table = Table::new(&["INSTANCE", "PID", "CPU", "CPU TIME", "MEMORY", "FILES", "THREADS", "PROCESSES"]);
+        let mut table =
+            Table::new(&["INSTANCE", "PID", "CPU", "CPU TIME", "MEMORY", "FILES", "THREADS", "PROCESSES"]);
         let services = overview.status.services.iter();
-        let chosen = services.filter(|s| self.services.is_empty() || self.services.iter().any(|name| name == s.name.as_str()));
+        let chosen = services
+            .filter(|s| self.services.is_empty() || self.services.iter().any(|name| name == s.name.as_str()));
         for instance in chosen.flat_map(|service| &service.instances) {
             let mut row = vec![
                 (instance.id.to_string(), Some(Style::Bold)),

@@ -52,6 +52,8 @@ pub(crate) struct Up {
 pub(crate) struct Daemon {
     #[arg(long)]
     build: bool,
+    /// Services whose profiles are active
+    services: Vec<String>,
 }
 
 impl Up {
@@ -62,7 +64,7 @@ impl Up {
                 context.say("it runs already; starting what is asked for");
                 return self.ask(context, &client).await;
             }
-            let loaded = context.load()?;
+            let loaded = context.load_for(&self.services)?;
             context.show_notices(&loaded)?;
             if self.detach {
                 let mut child = self.spawn(context)?;
@@ -101,6 +103,7 @@ impl Up {
         if self.build {
             command.arg("--build");
         }
+        command.args(&self.services);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().context("cannot start Tutti behind")
     }
@@ -143,7 +146,8 @@ impl Up {
     /// Shows events, and what services print, until there are no more.
     async fn show(&self, context: &Context, supervisor: Handle, since_us: u64) {
         let mut events = supervisor.events();
-        let query = LogQuery { services: self.services.clone(), since_us: Some(since_us), ..LogQuery::default() };
+        let query =
+            LogQuery { services: self.services.clone(), since_us: Some(since_us), ..LogQuery::default() };
         let mut lines = supervisor.follow(query).await;
         // It holds the senders of what is awaited here: without it the end is seen.
         drop(supervisor);
@@ -197,7 +201,10 @@ async fn wait_for_answer(client: &Client, child: &mut Child) -> anyhow::Result<(
                 pipe.read_to_string(&mut said)?;
             }
             let said = said.trim().trim_start_matches("error: ");
-            anyhow::bail!("{}", if said.is_empty() { format!("Tutti ended at once ({status})") } else { said.to_owned() });
+            anyhow::bail!(
+                "{}",
+                if said.is_empty() { format!("Tutti ended at once ({status})") } else { said.to_owned() }
+            );
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -208,8 +215,9 @@ impl Daemon {
         // A session of its own: the terminal's Ctrl-C and hang-up are not meant for it.
         rustix::process::setsid().context("cannot leave the terminal")?;
         context.block_on(async {
-            let settings = Settings { data_dir: context.data_dir()?, command: "tutti up -d", rebuild: self.build };
-            let engine = Engine::start(context.load()?, settings).await?;
+            let settings =
+                Settings { data_dir: context.data_dir()?, command: "tutti up -d", rebuild: self.build };
+            let engine = Engine::start(context.load_for(&self.services)?, settings).await?;
             engine.shutdown_asked().await;
             engine.end().await?;
             Ok(0)

@@ -19,7 +19,11 @@ impl Version {
         } else if self.short {
             context.out.line(version);
         } else {
-            context.out.line(&format!("tutti {version} ({}-{})", std::env::consts::OS, std::env::consts::ARCH));
+            context.out.line(&format!(
+                "tutti {version} ({}-{})",
+                std::env::consts::OS,
+                std::env::consts::ARCH
+            ));
         }
         Ok(0)
     }

@@ -85,7 +85,11 @@ impl Client {
     }
 
     /// Has something done.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ControlError> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ControlError> {
         let body = serde_json::to_vec(body).map_err(|error| ControlError::Broken(error.to_string()))?;
         self.call(Method::POST, path, Body::full(body)).await
     }
@@ -111,7 +115,12 @@ impl Client {
         Ok(Lines { body: response.into_body(), buffer: BytesMut::new(), ready: VecDeque::new() })
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Body) -> Result<T, ControlError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<T, ControlError> {
         let bytes = self.bytes(method, path, body).await?;
         serde_json::from_slice(&bytes).map_err(|error| ControlError::Broken(error.to_string()))
     }

@@ -29,7 +29,9 @@ pub(crate) fn socket_path(data_dir: &Path) -> PathBuf {
 
 /// FNV-1a, 64 bits: stable over versions, which the standard library's hashers do not promise.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -38,7 +40,10 @@ mod tests {
 
     #[test]
     fn a_deep_folder_still_has_a_socket() {
-        assert_eq!(socket_path(Path::new("/srv/shop/.tutti")), Path::new("/srv/shop/.tutti/run/control.sock"));
+        assert_eq!(
+            socket_path(Path::new("/srv/shop/.tutti")),
+            Path::new("/srv/shop/.tutti/run/control.sock")
+        );
         let deep = PathBuf::from(format!("/{}", "long/".repeat(40)));
         let socket = socket_path(&deep);
         assert!(socket.as_os_str().len() <= SOCKET_PATH_BYTES, "{socket:?}");

@@ -59,7 +59,10 @@ struct Failure {
 impl Failure {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, problem: ProblemBody { kind: kind.as_str().to_owned(), message: message.into(), code: None } }
+        Self {
+            status,
+            problem: ProblemBody { kind: kind.as_str().to_owned(), message: message.into(), code: None },
+        }
     }
 }
 
@@ -116,7 +119,8 @@ impl Api {
     async fn history(&self, query: &Query) -> Answer {
         let service = self.service(query.first("service").unwrap_or_default())?;
         let history = self.catalog.history(&service).await;
-        let history = history.map_err(|error| Failure::new(error.kind(), tutti_core::error::chain(&error)))?;
+        let history =
+            history.map_err(|error| Failure::new(error.kind(), tutti_core::error::chain(&error)))?;
         let changes: Vec<Change> = history
             .into_iter()
             .map(|(instance, transition)| Change {
@@ -138,7 +142,9 @@ impl Api {
         let name = query.first("of").unwrap_or_default();
         let status = self.supervisor.status();
         let instance = status.instance(name).or_else(|| {
-            status.service(name).and_then(|service| service.instances.iter().find(|instance| instance.pid.is_some()))
+            status
+                .service(name)
+                .and_then(|service| service.instances.iter().find(|instance| instance.pid.is_some()))
         });
         match instance {
             Some(instance) => Ok(ok(&self.supervisor.beside(&instance.id)?)),
@@ -221,7 +227,12 @@ impl Api {
             0 => settled.await,
             seconds => match tokio::time::timeout(Duration::from_secs(seconds), settled).await {
                 Ok(settled) => settled,
-                Err(_) => return Err(Failure::new(Kind::Timeout, format!("not everything was ready within {seconds} s"))),
+                Err(_) => {
+                    return Err(Failure::new(
+                        Kind::Timeout,
+                        format!("not everything was ready within {seconds} s"),
+                    ));
+                }
             },
         };
         Ok(ok(&Outcome { good: settled.good, bad: settled.bad }))

@@ -27,8 +27,10 @@ pub(crate) fn owner_of(port: u16) -> Option<Owner> {
 
 /// The TCP ports at which the processes of a group listen, in order.
 pub(crate) fn ports_of_group(group: u32) -> Vec<u16> {
-    let tables: Vec<String> =
-        ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok()).collect();
+    let tables: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .collect();
     let sockets: Vec<(String, u16)> = tables.iter().flat_map(|table| listening(table)).collect();
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();

@@ -39,11 +39,19 @@ impl Finding {
         Self { verdict: Verdict::Good, subject: subject.into(), text: text.into(), remedy: String::new() }
     }
 
-    pub(crate) fn look(subject: impl Into<String>, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn look(
+        subject: impl Into<String>,
+        text: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self { verdict: Verdict::Look, subject: subject.into(), text: text.into(), remedy: remedy.into() }
     }
 
-    pub(crate) fn bad(subject: impl Into<String>, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn bad(
+        subject: impl Into<String>,
+        text: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self { verdict: Verdict::Bad, subject: subject.into(), text: text.into(), remedy: remedy.into() }
     }
 }

@@ -19,7 +19,9 @@ fn service(service: &ServiceStatus) -> Finding {
         return Finding::look(name, "stopped", format!("`tutti start {name}` starts it"));
     }
     let reason = if service.reason.is_empty() { service.state.as_str() } else { service.reason.as_str() };
-    if let Some((instance, other)) = service.instances.iter().find_map(|one| Some((one, listens_elsewhere(one)?))) {
+    if let Some((instance, other)) =
+        service.instances.iter().find_map(|one| Some((one, listens_elsewhere(one)?)))
+    {
         let told = instance.endpoints.first().map_or(0, |endpoint| endpoint.addr.port());
         return Finding::bad(
             name,

@@ -13,7 +13,8 @@ use crate::term;
 /// Looks at everything an `up` would need.
 pub(crate) fn examine(application: &Application, data_dir: &Path, running: bool) -> Vec<Finding> {
     let tools = Toolbox::new(std::env::var_os("PATH").unwrap_or_default());
-    let services = application.services.values().map(|service| runnable(application, service, data_dir, &tools));
+    let services =
+        application.services.values().map(|service| runnable(application, service, data_dir, &tools));
     let mut findings: Vec<Finding> = services.collect();
     if !running {
         findings.extend(application.routing.listeners.iter().map(port));
@@ -63,7 +64,9 @@ fn port(listener: &Listener) -> Finding {
             "ports below 1024 are not for ordinary users on this machine",
             "publish a port from 1024 on, or allow it: sysctl net.ipv4.ip_unprivileged_port_start=80",
         ),
-        None => Finding::bad(subject, error.to_string(), "publish another port or address in the compose file"),
+        None => {
+            Finding::bad(subject, error.to_string(), "publish another port or address in the compose file")
+        }
     }
 }
 

@@ -14,7 +14,10 @@ pub(super) fn listening(routing: &Routing, bound: &[ListenerDescription]) -> Vec
         .listeners
         .iter()
         .map(|listener| {
-            let real = bound.iter().find(|real| real.name == listener.name).map_or(listener.bind, |real| real.address);
+            let real = bound
+                .iter()
+                .find(|real| real.name == listener.name)
+                .map_or(listener.bind, |real| real.address);
             let (scheme, serves) = match &listener.serve {
                 Serve::Http(routes) => {
                     let backends = routes.iter().flat_map(|route| &route.backends);

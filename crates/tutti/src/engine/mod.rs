@@ -77,7 +77,13 @@ impl Engine {
         let trigger = host.trigger();
         let asked = host.shutdown();
         let signals = trigger.forward_signals().context("cannot listen for signals")?;
-        let roles = roles::Roles { application, data, store: Arc::clone(&store), rebuild: settings.rebuild, started_at };
+        let roles = roles::Roles {
+            application,
+            data,
+            store: Arc::clone(&store),
+            rebuild: settings.rebuild,
+            started_at,
+        };
         let started = roles.start(&mut host).await;
         let host = tokio::spawn(async move {
             let mut run = std::pin::pin!(host.run());
@@ -87,7 +93,9 @@ impl Engine {
             }
         });
         match started {
-            Ok((supervisor, listeners)) => Ok(Self { trigger, asked, host, store, supervisor, listeners, started_at }),
+            Ok((supervisor, listeners)) => {
+                Ok(Self { trigger, asked, host, store, supervisor, listeners, started_at })
+            }
             Err(error) => {
                 trigger.abort();
                 let _ = host.await;
@@ -115,7 +123,8 @@ impl Engine {
 
     /// Starts services and waits until they are as wanted, or cannot be.
     pub(crate) async fn up(&self, request: &UpRequest) -> anyhow::Result<Outcome> {
-        let services = request.services.iter().map(|name| ServiceName::new(name)).collect::<Result<Vec<_>, _>>()?;
+        let services =
+            request.services.iter().map(|name| ServiceName::new(name)).collect::<Result<Vec<_>, _>>()?;
         for (name, replicas) in &request.scale {
             self.supervisor.scale(&ServiceName::new(name)?, *replicas).await?;
         }
@@ -147,7 +156,11 @@ impl Engine {
 }
 
 /// The facts of the overview that do not change.
-fn overview(application: &tutti_model::app::Application, listeners: &[Listening], started_at: SystemTime) -> Overview {
+fn overview(
+    application: &tutti_model::app::Application,
+    listeners: &[Listening],
+    started_at: SystemTime,
+) -> Overview {
     let since = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     Overview {
         project: application.name.to_string(),

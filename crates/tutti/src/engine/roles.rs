@@ -71,7 +71,8 @@ impl Roles {
     async fn registry(&self, host: &mut Host) -> anyhow::Result<Arc<tutti_registry::Handle>> {
         let store = Arc::clone(&self.store) as Arc<dyn tutti_ports::state::Store>;
         let clock = Arc::new(SystemClock::new());
-        let (registry, handle) = Registry::new(store, clock, Rng::from_entropy(), tutti_registry::Options::default());
+        let (registry, handle) =
+            Registry::new(store, clock, Rng::from_entropy(), tutti_registry::Options::default());
         host.start("registry", OnEnd::Shutdown, |ready, shutdown| async move {
             ready.ready();
             registry.run(async move { shutdown.drain().await }).await.map_err(Into::into)
@@ -143,6 +144,10 @@ pub(super) fn log_to(data: &DataDir) -> anyhow::Result<()> {
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;
     let filter = tracing_subscriber::EnvFilter::try_from_env("TUTTI_LOG").unwrap_or_else(|_| "info".into());
     // A second engine in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Arc::new(file)).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(Arc::new(file))
+        .try_init();
     Ok(())
 }

@@ -109,7 +109,10 @@ pub(crate) fn duration(time: std::time::Duration) -> String {
 
 /// A moment, given in milliseconds since 1970, by the local clock: `2026-11-23 14:03:22.125`.
 pub(crate) fn clock(at_ms: u64) -> String {
-    let moment = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+    let moment = i64::try_from(at_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .unwrap_or_default();
     moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }
 

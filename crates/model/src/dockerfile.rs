@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::app::{Build, Command, Healthcheck, Test};
+use crate::source::read_text;
 use indexmap::IndexMap;
-use tutti_model::app::{Command, Healthcheck, Test};
 
 /// The hints of a Dockerfile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,16 @@ const IMAGE_ONLY: &[&str] = &[
 ];
 
 impl Dockerfile {
+    /// The Dockerfile of a build, if there is one that can be read.
+    pub fn of(build: &Build) -> Option<Self> {
+        let text = match (&build.dockerfile_inline, &build.dockerfile) {
+            (Some(text), _) => text.clone(),
+            (None, Some(path)) => read_text(path).ok()?,
+            (None, None) => read_text(&build.context.join("Dockerfile")).ok()?,
+        };
+        Some(Self::parse(&text, build.target.as_deref(), &build.args))
+    }
+
     /// Reads a Dockerfile's text; `target` names the stage, the last one if none.
     pub fn parse(text: &str, target: Option<&str>, args: &IndexMap<String, Option<String>>) -> Self {
         let mut reader = Reader::new(args);
