@@ -1,3 +1,5 @@
+//! The accept loop against scripted sources: errors, the limit, panics.
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 

@@ -1,3 +1,5 @@
+//! Bodies: watching, channels, limits.
+
 use std::sync::{Arc, Mutex};
 
 use super::*;

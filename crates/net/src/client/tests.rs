@@ -1,3 +1,5 @@
+//! The one-shot client against scripted servers.
+
 use super::*;
 use crate::listen::{ListenOptions, Listener};
 use crate::testing::Raw;

@@ -1,3 +1,5 @@
+//! The order and the timing of a drain.
+
 use super::*;
 
 #[tokio::test(start_paused = true)]

@@ -1,3 +1,5 @@
+//! Real listening sockets.
+
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

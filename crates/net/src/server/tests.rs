@@ -1,3 +1,5 @@
+//! Whole servers on loopback, both protocols.
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Streams: looking ahead, taking apart, dialling.
+
 use super::*;
 use crate::testing::tcp_pair;
 use tokio::io::AsyncWriteExt;

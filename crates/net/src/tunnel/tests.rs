@@ -1,3 +1,5 @@
+//! Tunnels between real streams.
+
 use super::*;
 use crate::testing::{Raw, tcp_pair};
 

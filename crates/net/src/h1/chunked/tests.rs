@@ -1,3 +1,5 @@
+//! What the chunked coding accepts and refuses; any split of the input reads alike.
+
 use super::*;
 use proptest::prelude::*;
 

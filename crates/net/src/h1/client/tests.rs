@@ -1,3 +1,5 @@
+//! The client connection against scripted servers.
+
 use std::sync::{Arc, Mutex};
 
 use http_body::Body as _;

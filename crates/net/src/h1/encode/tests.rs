@@ -1,3 +1,5 @@
+//! Heads as they stand on the wire.
+
 use super::*;
 
 fn head(response: Response<Body>, method: Method, version: Version, keep_alive: bool) -> String {

@@ -1,3 +1,5 @@
+//! Lines, fields and their facts: tables of what is refused, and properties.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! The write buffer and the movable deadline.
+
 use super::*;
 use crate::stream::Stream;
 use tokio::io::AsyncReadExt;

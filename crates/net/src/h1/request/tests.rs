@@ -1,3 +1,5 @@
+//! Request heads: tables of what is refused, and properties.
+
 use super::*;
 use crate::h1::head::{First, Limits, Scanner};
 use crate::server::Refusal;

@@ -1,3 +1,5 @@
+//! Response heads: tables of what is refused, and properties.
+
 use super::*;
 use crate::h1::head::{First, Limits, Scanner};
 use proptest::prelude::*;

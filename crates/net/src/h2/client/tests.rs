@@ -1,3 +1,5 @@
+//! The HTTP/2 client against frames written by hand.
+
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
