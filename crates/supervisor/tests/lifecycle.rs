@@ -1,6 +1,6 @@
 //! Services as real processes: from start to stop.
 #![cfg(target_os = "linux")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
@@ -257,4 +257,53 @@ async fn gone(pid: i32) {
         }
     };
     tokio::time::timeout(PATIENCE, waits).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_its_port_is_found_where_its_peers_know_it() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut web = server("web");
+    web.run = Some(tutti_model::app::Command::Shell(format!("export PORT={free}; {SERVER}")));
+    web.listens[0].port = free;
+    let mut world = World::new(Probing::Real, vec![web]);
+    let settled = world.up().await;
+    assert_eq!(settled.good, ["web"]);
+    let status = world.handle.status();
+    assert_eq!(status.instance("web-1").unwrap().endpoints[0].addr.port(), free);
+    let notice = world.event(kind(|kind| matches!(kind, EventKind::Notice { .. }))).await;
+    assert!(format!("{notice:?}").contains(&format!("say `port: {free}` in tutti.yaml")), "{notice:?}");
+    // It cannot run twice, and still can be restarted.
+    world.handle.restart(&[name("web")]).await.unwrap();
+    world.event(kind(|kind| matches!(kind, EventKind::RolloutFinished))).await;
+    world.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fixed_port_that_is_taken_is_told_with_its_owner() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut web = server("web");
+    web.fixed_port = Some(port);
+    let world = World::new(Probing::Real, vec![web]);
+    let settled = world.up().await;
+    let me = format!("(pid {})", std::process::id());
+    assert!(settled.bad["web"].contains(&format!("its fixed port {port} is taken by")), "{settled:?}");
+    assert!(settled.bad["web"].ends_with(&me), "{settled:?}");
+    assert!(world.handle.scale(&name("web"), 2).await.is_err());
+    world.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_instances_use_is_seen() {
+    let world = World::new(Probing::Real, vec![server("web")]);
+    world.up().await;
+    let status = world.handle.top().await.unwrap();
+    let sample = status.instance("web-1").unwrap().stats.unwrap();
+    assert!(sample.rss_bytes > 1 << 20 && sample.processes == 1 && sample.open_files >= 4, "{sample:?}");
+    let mut page = tutti_core::metrics::Page::default();
+    world.handle.metrics().show(&mut page);
+    let page = page.finish();
+    assert!(page.contains("tutti_supervisor_services{state=\"ready\"} 1"), "{page}");
+    assert!(page.contains("tutti_supervisor_starts_total{service=\"web\"} 1"), "{page}");
+    world.down().await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Nothing of the application outlives Tutti, however Tutti ends.
 #![cfg(target_os = "linux")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
