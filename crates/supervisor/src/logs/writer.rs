@@ -80,8 +80,10 @@ impl Writer {
                 let total = self.metrics.log_lines_dropped.get();
                 if self.noticed.is_none_or(|at| at.elapsed() > NOTICE_PAUSE) {
                     self.noticed = Some(Instant::now());
-                    let why =
-                        format!("log lines cannot be written and are dropped ({total} so far): {error}");
+                    let why = format!(
+                        "{}: log lines cannot be written and are dropped ({total} so far): {error}",
+                        tutti_core::code::LOGS_DROPPED
+                    );
                     (self.notice)(&service, why);
                 }
             }
