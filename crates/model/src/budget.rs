@@ -27,12 +27,24 @@ impl Budget {
                 (self.nodes, self.bytes) = (nodes, bytes);
                 Ok(())
             }
-            _ => Err(Spent),
+            _ => {
+                // What came too late stays too late: nothing smaller is let through afterwards.
+                (self.nodes, self.bytes) = (0, 0);
+                Err(Spent)
+            }
         }
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.nodes == 0
     }
 
     /// Takes what a copy of `node` needs.
     pub(crate) fn take_copy(&mut self, node: &Node) -> Result<(), Spent> {
+        if self.is_spent() {
+            return Err(Spent);
+        }
         let (nodes, bytes) = weight(node);
         self.take(nodes, bytes)
     }

@@ -116,13 +116,10 @@ impl Problems {
 
     /// Adds one, unless it is there already or [`MODEL_PROBLEMS`] are; what is left out is counted.
     pub fn push(&mut self, problem: Problem) {
-        if self.list.contains(&problem) {
-            return;
-        }
-        if self.list.len() < MODEL_PROBLEMS {
-            self.list.push(problem);
-        } else {
+        if self.list.len() >= MODEL_PROBLEMS {
             self.omitted += 1;
+        } else if !self.list.contains(&problem) {
+            self.list.push(problem);
         }
     }
 
@@ -213,14 +210,17 @@ impl Report {
     /// Adds a problem.
     pub(crate) fn add(&mut self, problem: Problem) {
         let list = if problem.severity == Severity::Error { &mut self.errors } else { &mut self.advice };
-        if list.contains(&problem) {
-            return;
-        }
-        if list.len() < MODEL_PROBLEMS {
-            list.push(problem);
-        } else {
+        if list.len() >= MODEL_PROBLEMS {
+            // No longer compared with what is there: a hostile file has many.
             self.omitted += 1;
+        } else if !list.contains(&problem) {
+            list.push(problem);
         }
+    }
+
+    /// Whether further errors are only counted: no trouble need be taken with their wording.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() >= MODEL_PROBLEMS
     }
 
     /// An error at a place; returns nothing, so that it can end a match arm.
@@ -235,7 +235,7 @@ impl Report {
 
     /// How many errors there are.
     pub(crate) fn errors(&self) -> usize {
-        self.errors.len()
+        self.errors.len() + self.omitted
     }
 
     /// Everything, when the load has failed.

@@ -61,16 +61,21 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
     };
     let mut loader = Loader::new(report);
     read_env_files(options, &start, &found.folder, &mut env, &mut loader);
-    let early = project::early_name(options.project_name.as_deref(), &found.files, &found.folder, &env);
-    env.set("COMPOSE_PROJECT_NAME", &early);
+    let asked = options.project_name.as_deref();
+    let name = project::name(asked, &found.files, &found.folder, &env, &mut loader.report);
+    let shown = name.as_ref().map_or("", |name| name.as_str()).to_owned();
+    env.set("COMPOSE_PROJECT_NAME", &shown);
     let place = Place { folder: &found.folder, env: &env, included: &[] };
     let mut root = loader.model(&found.files, place);
+    if loader.budget.is_spent() {
+        // What was left out would only be missed further on.
+        return Err(loader.report.into_problems());
+    }
     check::complete(&root, &Shape::Object(&TOP), "", &mut loader.report);
-    let name = project::name(options.project_name.as_deref(), &root, &found.folder, &env, &mut loader);
     version(&mut root, &mut loader);
     let profiles = project::profiles(&options.profiles, &env);
     let disabled = project::apply_profiles(&mut root, &profiles, &options.services, &mut loader);
-    normalise::normalise(&mut root, name.as_ref().map_or("", |name| name.as_str()), &env);
+    normalise::normalise(&mut root, &shown, &env);
     project::service_files(&mut root, &env, &mut loader);
     consistency::consistency(&root, &disabled, &mut loader.report);
     notices::notices(&root, &mut loader.report);
@@ -122,6 +127,10 @@ fn finish(
         let (services, folder) = (&mut application.services, &application.folder);
         uses = overlay::apply(overlay, services, known.disabled, folder, known.env, &mut loader.report);
     }
+    application.files = std::mem::take(&mut loader.files);
+    if loader.report.failed() {
+        return application;
+    }
     let names: Vec<_> = application.services.keys().cloned().collect();
     for (name, peers) in decode::peers(known.root, &names, &uses) {
         if let Some(service) = application.services.get_mut(&name) {
@@ -131,7 +140,6 @@ fn finish(
     listens::complete(&mut application);
     let gateway = overlay.and_then(|overlay| overlay::gateway(&overlay, &application, &mut loader.report));
     application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
-    application.files = std::mem::take(&mut loader.files);
     application
 }
 

@@ -47,7 +47,7 @@ pub enum ReadError {
     #[error("it has {0} bytes; at most {MODEL_FILE_BYTES} are read")]
     TooLarge(u64),
     /// Not UTF-8; the position of the first bad byte.
-    #[error("it is not UTF-8: byte 0x{byte:02x} at line {line}, column {column}")]
+    #[error("it is not UTF-8: the byte 0x{byte:02x}")]
     Encoding {
         /// The line from 1.
         line: u32,
@@ -127,7 +127,8 @@ impl Sources {
                 let text: Arc<str> = Arc::from(text);
                 (self.add(path, Arc::clone(&text)), Ok(text))
             }
-            Err(error) => (self.declare(path), Err(error)),
+            // The line is shown with a mark in the place of what cannot be shown.
+            Err((error, bytes)) => (self.add(path, Arc::from(String::from_utf8_lossy(&bytes))), Err(error)),
         }
     }
 
@@ -181,8 +182,17 @@ impl Sources {
     }
 }
 
-/// Reads a whole regular file as text, within the limit; a byte order mark is taken off.
-pub(crate) fn read_text(path: &Path) -> Result<String, ReadError> {
+/// Reads a whole regular file as text, within the limit; a byte order mark is taken off. With an error come the bytes
+/// that are no text.
+pub(crate) fn read_text(path: &Path) -> Result<String, (ReadError, Vec<u8>)> {
+    let bytes = read_bytes(path).map_err(|error| (error, Vec::new()))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+        Err(error) => Err((encoding(error.as_bytes()), error.into_bytes())),
+    }
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
     let meta = std::fs::metadata(path).map_err(ReadError::Io)?;
     if !meta.is_file() {
         return Err(ReadError::NotRegular(if meta.is_dir() {
@@ -201,8 +211,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, ReadError> {
     if bytes.len() > MODEL_FILE_BYTES {
         return Err(ReadError::TooLarge(bytes.len() as u64));
     }
-    let text = String::from_utf8(bytes).map_err(|error| encoding(error.as_bytes()))?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    Ok(bytes)
 }
 
 fn encoding(bytes: &[u8]) -> ReadError {

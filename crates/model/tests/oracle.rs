@@ -6,6 +6,14 @@
 //! equal too; with `TUTTI_UPDATE=1` it is written anew. Cases in which we mean to differ are listed in
 //! `corpus/differences.md`, each with its reason; they have our own result in `ours.json`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -138,6 +138,18 @@ impl Listener {
     }
 }
 
+/// Whether an address can be listened at now: fails as listening would. Asked before sockets that share a port
+/// (`reuse_port`) are made, because those would also share it with another process of the same user.
+pub fn check_free(addr: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if let SocketAddr::V6(v6) = addr {
+        socket.set_only_v6(*v6.ip() != Ipv6Addr::UNSPECIFIED)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(1)
+}
+
 /// An IPv4 peer of a dual-stack listener, as IPv4.
 fn unmapped(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())

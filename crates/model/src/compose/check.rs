@@ -10,7 +10,7 @@ use super::schema::{Blank, Names, Object, Shape};
 use crate::diagnostic::{Problem, Report, suggest};
 use crate::source::Span;
 use crate::value::{bytes, duration};
-use crate::yaml::{Node, Value};
+use crate::yaml::{Entry, Node, Value};
 
 /// Checks a value as it was written. `key` is what it belongs to, for messages.
 pub(crate) fn coerce(node: &mut Node, shape: &Shape, key: &str, report: &mut Report) {
@@ -30,6 +30,10 @@ pub(crate) fn coerce(node: &mut Node, shape: &Shape, key: &str, report: &mut Rep
         Shape::List(inner) | Shape::Set(inner) => {
             if let Value::List(list) = &mut node.value {
                 list.iter_mut().for_each(|item| coerce(item, inner, key, report));
+            }
+            // These become mappings, in which repetitions are no longer seen.
+            if matches!(key, "depends_on" | "networks" | "models") {
+                repeated(node, key, report);
             }
         }
         Shape::OneOrMany | Shape::Command => items(node, &Shape::Text, key, report),
@@ -105,6 +109,8 @@ fn bad(node: &mut Node, problem: Problem, report: &mut Report) {
 
 fn keys(node: &mut Node, object: &'static Object, report: &mut Report) {
     let Some(map) = node.as_map_mut() else { return };
+    // What a mistyped key stands for is there, and is not complained about again.
+    let mut meant: Vec<(&'static str, Span)> = Vec::new();
     map.retain(|name, entry| {
         if let Some(field) = object.field(name) {
             coerce(&mut entry.node, &field.shape, name, report);
@@ -113,23 +119,29 @@ fn keys(node: &mut Node, object: &'static Object, report: &mut Report) {
         if name.starts_with("x-") && object.extensions {
             return true;
         }
-        report.add(unknown_key(name, entry.key, object));
+        if report.is_full() {
+            report.add(Problem::error(code::UNKNOWN_KEY, ""));
+            return false;
+        }
+        let near = suggest::nearest(name, object.fields.iter().map(|field| field.name));
+        meant.extend(near.and_then(|near| object.field(near)).map(|field| (field.name, entry.key)));
+        let hint = near.map(|near| format!("did you mean `{near}`?")).or_else(|| misplaced(name, object));
+        let message = format!("`{name}` is not a key of {}", object.what);
+        report.add(Problem::error(code::UNKNOWN_KEY, message).at(entry.key).maybe_hint(hint));
         false
     });
-}
-
-fn unknown_key(name: &str, span: Span, object: &Object) -> Problem {
-    let hint = suggest::nearest(name, object.fields.iter().map(|field| field.name))
-        .map(|near| format!("did you mean `{near}`?"))
-        .or_else(|| misplaced(name));
-    Problem::error(code::UNKNOWN_KEY, format!("`{name}` is not a key of {}", object.what))
-        .at(span)
-        .maybe_hint(hint)
+    for (name, span) in meant {
+        let node = Node::new(span, Value::Bad);
+        map.entry(name.to_owned()).or_insert(Entry { key: span, node });
+    }
 }
 
 /// Keys that exist elsewhere.
-fn misplaced(name: &str) -> Option<String> {
+fn misplaced(name: &str, object: &Object) -> Option<String> {
+    let has = |key: &str| object.field(key).is_some();
     let place = match name {
+        "src" if has("source") => "the key is `source`",
+        "dst" | "destination" if has("target") => "the key is `target`",
         "run" | "setup" | "health" | "uses" | "routes" | "gateway" => "it belongs into tutti.yaml",
         "replicas" | "resources" | "restart_policy" | "placement" => "it belongs under `deploy`",
         "interval" | "retries" | "start_period" | "timeout" | "test" => "it belongs under `healthcheck`",

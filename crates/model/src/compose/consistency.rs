@@ -44,7 +44,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn source(&self, report: &mut Report) {
         let service = self.service;
-        if service.value == Value::Bad {
+        if service.as_map().is_none() {
             return;
         }
         if ["image", "build", "provider"].iter().all(|key| service.get(key).is_none()) {
@@ -95,6 +95,9 @@ impl Check<'_> {
             );
         }
         for (section, key, what) in [("networks", "networks", "network"), ("models", "models", "model")] {
+            if key == "networks" && service.get("network_mode").is_some() {
+                continue;
+            }
             for (name, entry) in service.get(key).into_iter().flat_map(Node::entries) {
                 self.defined(section, what, name, entry.key, report);
             }
@@ -229,7 +232,12 @@ impl Check<'_> {
                 None => !only_given && text_of(left) != Some("0".to_owned()) && left.value != Value::Bad,
             };
             if differ {
-                let message = format!("`{key}` and `{other_key}` under `deploy` differ");
+                let message = match right {
+                    Some(_) => format!("`{key}` and `{other_key}` under `deploy` differ"),
+                    None => {
+                        format!("`{key}` is said, and `deploy` has limits without `{other_key}`: they differ")
+                    }
+                };
                 report.add(
                     Problem::error(code::CONFLICT, message)
                         .at(left.span)
@@ -308,7 +316,7 @@ fn resource(section: &str, name: &str, node: &Node, key: Span, report: &mut Repo
     };
     let given: Vec<_> = sources.iter().filter_map(|source| node.as_map()?.get(*source)).collect();
     match given.as_slice() {
-        [] if node.get("external").is_none() && node.get("driver").is_none() && node.value != Value::Bad => {
+        [] if node.get("external").is_none() && node.get("driver").is_none() && node.as_map().is_some() => {
             let message = format!("`{name}` in {section} needs one of {}", sources.join(", "));
             report.error(code::MISSING_KEY, key, message);
         }

@@ -55,10 +55,10 @@ impl Loader {
             if extends.as_map().is_some_and(|map| !map.contains_key("service")) {
                 self.report.error(code::MISSING_KEY, span, "`service` is missing in `extends`");
             }
-            return self.finish(root, name);
+            return self.give_up(root, name);
         };
         if !self.step(chain, file, name, span) {
-            return self.finish(root, name);
+            return self.give_up(root, name);
         }
         let base = match other {
             Some((Some(path), at)) => {
@@ -72,10 +72,13 @@ impl Loader {
             }
         };
         chain.pop();
-        if let Some(base) = base {
-            self.put_over(root, name, base, marks);
+        match base {
+            Some(base) => {
+                self.put_over(root, name, base, marks);
+                self.finish(root, name);
+            }
+            None => self.give_up(root, name),
         }
-        self.finish(root, name);
     }
 
     /// Notes a step; `false` when it closes a circle or goes too deep.
@@ -188,6 +191,16 @@ impl Loader {
         if let Some(node) = root.get_mut("services").and_then(|services| services.get_mut(name)) {
             node.remove("extends");
         }
+    }
+}
+
+impl Loader {
+    /// What the base would have said is not known, and not missed either.
+    fn give_up(&mut self, root: &mut Node, name: &str) {
+        if let Some(node) = root.get_mut("services").and_then(|services| services.get_mut(name)) {
+            node.set_default("image", Value::Bad);
+        }
+        self.finish(root, name);
     }
 }
 

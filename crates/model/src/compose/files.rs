@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use tutti_core::code;
+use tutti_core::limits::MODEL_SERVICES;
 
 use super::check::coerce;
 use super::environment::Environment;
@@ -89,6 +90,9 @@ impl Loader {
             merge::unset(root, &marks);
             self.apply_include(&mut document, path, place);
             merge::merge(root, document, &[], &mut self.report);
+            if self.budget.is_spent() {
+                return;
+            }
             self.settle(root);
         }
     }
@@ -119,9 +123,20 @@ impl Loader {
             self.report.error(code::WRONG_TYPE, document.span, message);
             return false;
         }
+        self.few_services(document);
         expand::expand(document, env, &mut self.warned, &mut self.budget, &mut self.report);
         coerce(document, &Shape::Object(&TOP), "", &mut self.report);
         true
+    }
+
+    /// Cuts off services beyond the limit: what follows takes time for each pair of them.
+    pub(crate) fn few_services(&mut self, root: &mut Node) {
+        let Some(services) = root.get_mut("services").and_then(Node::as_map_mut) else { return };
+        if let Some((_, entry)) = services.get_index(MODEL_SERVICES) {
+            let message = format!("there are {} services; at most {MODEL_SERVICES} are read", services.len());
+            self.report.error(code::MODEL_LIMIT, entry.key, message);
+            services.truncate(MODEL_SERVICES);
+        }
     }
 
     /// Brings a tree into canonical form, after something was merged into it.

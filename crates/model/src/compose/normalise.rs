@@ -46,7 +46,7 @@ pub(crate) fn normalise(root: &mut Node, project: &str, env: &Environment) {
     }
     for section in ["networks", "volumes", "configs", "secrets"] {
         for (key, entry) in root.get_mut(section).and_then(Node::as_map_mut).into_iter().flatten() {
-            if entry.node.is_null() {
+            if entry.node.is_null() && matches!(section, "networks" | "volumes") {
                 entry.node.value = Value::Map(Map::new());
             }
             let external = entry.node.bool("external") == Some(true);

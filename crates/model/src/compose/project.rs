@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tutti_core::limits::{MODEL_SERVICES, MODEL_TEXT_BYTES};
+use tutti_core::limits::MODEL_TEXT_BYTES;
 use tutti_core::{ProjectName, code};
 
 use super::environment::Environment;
 use super::files::{Loader, unreadable};
-use crate::diagnostic::{Problem, suggest};
+use crate::budget::Budget;
+use crate::diagnostic::{Problem, Report, suggest};
 use crate::dotenv;
 use crate::interpolate::interpolate;
-use crate::source::Span;
+use crate::source::{FileId, Span};
 use crate::yaml::{Entry, Map, Node, Value};
 
 /// Compose's way to make a name out of any text: what may not stand in a name goes.
@@ -25,50 +26,44 @@ pub(crate) fn normalise_name(text: &str) -> String {
 }
 
 /// The project's name: what was asked for, `COMPOSE_PROJECT_NAME`, `name:` of the last file that has one, the folder's.
+///
+/// It is found before the files are read, because it is itself a variable of theirs.
 pub(crate) fn name(
     asked: Option<&str>,
-    root: &Node,
+    files: &[PathBuf],
     folder: &Path,
     env: &Environment,
-    loader: &mut Loader,
+    report: &mut Report,
 ) -> Option<ProjectName> {
     let given = asked.or_else(|| env.get("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty()));
     let text = match given {
         Some(name) => name.to_owned(),
         None => {
-            let named = root.str("name").map(normalise_name).filter(|name| !name.is_empty());
-            named.unwrap_or_else(|| normalise_name(&folder.file_name().unwrap_or_default().to_string_lossy()))
+            let folder = || folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            normalise_name(&files.iter().rev().find_map(|file| name_in(file, env)).unwrap_or_else(folder))
         }
     };
     match ProjectName::new(&text) {
         Ok(name) => Some(name),
         Err(why) => {
             let problem =
-                Problem::error(code::BAD_VALUE, format!("`{text}` cannot be the project's name: {why}"))
-                    .hint("give one with `name:`, `-p` or COMPOSE_PROJECT_NAME");
-            loader.report.add(match root.get("name") {
-                Some(node) if given.is_none() => problem.at(node.span),
-                _ => problem,
-            });
+                Problem::error(code::BAD_VALUE, format!("`{text}` cannot be the project's name: {why}"));
+            report.add(problem.hint("give one with `name:`, `-p` or COMPOSE_PROJECT_NAME"));
             None
         }
     }
 }
 
-/// Fills in a `name:` before the files are read, because it is itself a variable of theirs.
-pub(crate) fn early_name(asked: Option<&str>, files: &[PathBuf], folder: &Path, env: &Environment) -> String {
-    if let Some(name) = asked.or_else(|| env.get("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty())) {
-        return name.to_owned();
-    }
-    let named = files.iter().rev().find_map(|file| {
-        let text = crate::source::read_text(file).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("name:"))?.trim().to_owned();
-        let value = line.split(" #").next()?.trim().trim_matches(['"', '\'']).to_owned();
-        let lookup = |name: &str| env.get(name).map(str::to_owned);
-        interpolate(&value, &lookup, &mut |_| {}, MODEL_TEXT_BYTES).ok()
-    });
-    let named = named.map(|name| normalise_name(&name)).filter(|name| !name.is_empty());
-    named.unwrap_or_else(|| normalise_name(&folder.file_name().unwrap_or_default().to_string_lossy()))
+/// `name:` of a file, filled in. Its problems are found when the file is read for good.
+fn name_in(file: &Path, env: &Environment) -> Option<String> {
+    let text = crate::source::read_text(file).ok()?;
+    // Most files have no name, and need not be read twice.
+    text.contains("name").then_some(())?;
+    let mut report = Report::default();
+    let documents = crate::yaml::parse(&text, FileId::default(), &mut Budget::new(), &mut report)?;
+    let name = documents.iter().rev().find_map(|document| document.str("name"))?;
+    let lookup = |name: &str| env.get(name).map(str::to_owned);
+    interpolate(name, &lookup, &mut |_| {}, MODEL_TEXT_BYTES).ok().filter(|name| !name.is_empty())
 }
 
 /// The profiles that were asked for, or those of `COMPOSE_PROFILES`.
@@ -109,12 +104,7 @@ pub(crate) fn apply_profiles(
         }
         stays
     });
-    if services.len() > MODEL_SERVICES {
-        let message =
-            format!("the application has {} services; at most {MODEL_SERVICES} are run", services.len());
-        loader.report.add(Problem::error(code::MODEL_LIMIT, message));
-        services.truncate(MODEL_SERVICES);
-    }
+    loader.few_services(root);
     disabled
 }
 

@@ -49,10 +49,10 @@ fn a_place_that_does_not_exist_is_shown_without_an_excerpt() {
 #[test]
 fn the_number_of_problems_is_bounded_and_the_rest_is_counted() {
     let mut problems = Problems::new(Sources::default());
+    problems.push(Problem::error(code::BAD_VALUE, "0"));
     for n in 0..MODEL_PROBLEMS + 7 {
         problems.push(Problem::error(code::BAD_VALUE, n.to_string()));
     }
-    problems.push(Problem::error(code::BAD_VALUE, "0"));
     assert_eq!((problems.iter().count(), problems.omitted()), (MODEL_PROBLEMS, 7));
     assert!(problems.render(false).ends_with("… and 7 more\n"));
 }

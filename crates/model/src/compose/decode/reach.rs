@@ -1,6 +1,6 @@
 //! By which names a service reaches which others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tutti_core::ServiceName;
 
@@ -27,7 +27,7 @@ pub(crate) fn peers(
     let mut out = BTreeMap::new();
     for own in &all {
         let node = nodes.and_then(|nodes| nodes.get(own.service.as_str()));
-        let mut list: Vec<Peer> = Vec::new();
+        let mut list = List::default();
         for other in all.iter().filter(|other| other.service != own.service) {
             let shared =
                 |network: &Option<&str>| network.is_none_or(|network| own.networks.contains(&network));
@@ -38,7 +38,7 @@ pub(crate) fn peers(
                 let names =
                     other.names.iter().filter(|(network, _)| near && shared(network) || network.is_none());
                 for (_, host) in names {
-                    add(&mut list, host, other.service);
+                    list.add(host, other.service);
                 }
             }
         }
@@ -46,18 +46,27 @@ pub(crate) fn peers(
             let Some(text) = link.as_str() else { continue };
             let (service, alias) = text.split_once(':').unwrap_or((text, text));
             if let Some(service) = services.iter().find(|name| name.as_str() == service) {
-                add(&mut list, service.as_str(), service);
-                add(&mut list, alias, service);
+                list.add(service.as_str(), service);
+                list.add(alias, service);
             }
         }
-        out.insert(own.service.clone(), list);
+        out.insert(own.service.clone(), list.peers);
     }
     out
 }
 
-fn add(list: &mut Vec<Peer>, host: &str, service: &ServiceName) {
-    if !list.iter().any(|peer| peer.host == host) {
-        list.push(Peer { host: host.to_owned(), service: service.clone() });
+/// Peers by host name; the first that has a name keeps it.
+#[derive(Default)]
+struct List<'a> {
+    peers: Vec<Peer>,
+    hosts: HashSet<&'a str>,
+}
+
+impl<'a> List<'a> {
+    fn add(&mut self, host: &'a str, service: &ServiceName) {
+        if self.hosts.insert(host) {
+            self.peers.push(Peer { host: host.to_owned(), service: service.clone() });
+        }
     }
 }
 
