@@ -117,6 +117,7 @@ fn finish(
     known: &Known<'_>,
     loader: &mut Loader,
 ) -> Application {
+    let sound = !loader.report.failed();
     let overlay = match &options.overlay {
         Some(path) => Some(paths::clean(&start.join(path))),
         None => overlay::NAMES.iter().map(|name| application.folder.join(name)).find(|path| path.exists()),
@@ -128,7 +129,8 @@ fn finish(
         uses = overlay::apply(overlay, services, known.disabled, folder, known.env, &mut loader.report);
     }
     application.files = std::mem::take(&mut loader.files);
-    if loader.report.failed() {
+    if !sound {
+        // Peers and routes of half an application would only raise false alarms.
         return application;
     }
     let names: Vec<_> = application.services.keys().cloned().collect();

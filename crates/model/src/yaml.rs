@@ -4,6 +4,7 @@
 //! the same tree; no input makes it panic or recurse deeper than `MODEL_DEPTH`.
 
 mod parse;
+mod repair;
 mod scalar;
 #[cfg(test)]
 mod tests;

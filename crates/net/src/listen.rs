@@ -35,6 +35,8 @@ impl Default for ListenOptions {
 pub struct Listener {
     io: Io,
     local: Addr,
+    /// Declared last, so that it goes after the socket.
+    guard: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 #[derive(Debug)]
@@ -87,14 +89,25 @@ impl Listener {
         std::fs::rename(&hidden, path)?;
         std::mem::drop(file.moved());
         let listener = UnixListener::from_std(socket.into())?;
-        Ok(Listener { io: Io::Unix(listener, SocketFile(path.to_owned())), local: Addr::unix(path) })
+        Ok(Listener {
+            io: Io::Unix(listener, SocketFile(path.to_owned())),
+            local: Addr::unix(path),
+            guard: None,
+        })
     }
 
     /// Makes a listener of a socket that listens already (handed over by another process, or made in another namespace).
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Listener> {
         listener.set_nonblocking(true)?;
         let local = Addr::Tcp(listener.local_addr()?);
-        Ok(Listener { io: Io::Tcp(TcpListener::from_std(listener)?), local })
+        Ok(Listener { io: Io::Tcp(TcpListener::from_std(listener)?), local, guard: None })
+    }
+
+    /// Drops `guard` right after the socket is closed: whoever holds its other end learns that the address is free.
+    #[must_use]
+    pub fn guarded(mut self, guard: impl std::any::Any + Send + Sync) -> Self {
+        self.guard = Some(Box::new(guard));
+        self
     }
 
     /// Where it listens.
@@ -123,6 +136,18 @@ impl Listener {
             }
         }
     }
+}
+
+/// Whether an address can be listened at now: fails as listening would. Asked before sockets that share a port
+/// (`reuse_port`) are made, because those would also share it with another process of the same user.
+pub fn check_free(addr: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if let SocketAddr::V6(v6) = addr {
+        socket.set_only_v6(*v6.ip() != Ipv6Addr::UNSPECIFIED)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(1)
 }
 
 /// An IPv4 peer of a dual-stack listener, as IPv4.

@@ -195,13 +195,14 @@ fn spawn_control(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
             loop {
                 let view = Arc::clone(&views.borrow_and_update());
                 shared.follow(view).await;
-                tokio::select! {
+                let newer = tokio::select! {
                     _ = closed.wait_for(|closed| *closed) => return,
-                    changed = views.changed() => if changed.is_err() {
-                        // The catalog is gone. What was last known stays in force.
-                        let _ = closed.wait_for(|closed| *closed).await;
-                        return;
-                    },
+                    changed = views.changed() => changed.is_ok(),
+                };
+                if !newer {
+                    // The catalog is gone. What was last known stays in force.
+                    let _ = closed.wait_for(|closed| *closed).await;
+                    return;
                 }
             }
         });

@@ -57,9 +57,18 @@ impl Handle {
         let known = self.shared.catalog.watch().borrow().generation;
         let chosen =
             |snapshot: &Snapshot| snapshot.view.instance(id).is_some_and(|one| one.health.takes_traffic());
-        let settled =
-            snapshots.wait_for(|snapshot| snapshot.view.generation >= known && !chosen(snapshot)).await;
-        let generation = settled.map_or(u64::MAX, |snapshot| snapshot.generation);
+        let mut closed = self.shared.closed.subscribe();
+        let settled = async {
+            let settled = snapshots.wait_for(|one| one.view.generation >= known && !chosen(one)).await;
+            settled.map_or(u64::MAX, |snapshot| snapshot.generation)
+        };
+        let ended = async {
+            // No snapshot comes any more: nothing is chosen once the workers are gone.
+            let _ = closed.wait_for(|closed| *closed).await;
+            u64::MAX
+        };
+        let generation =
+            tokio::select! { generation = settled => generation, generation = ended => generation };
         self.shared.all_adopted(generation).await;
         let load = self.shared.control.lock().await.clusters.load(id);
         if let Some(load) = load {

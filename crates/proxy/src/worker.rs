@@ -145,6 +145,8 @@ impl Worker {
 struct Running {
     plan: Rc<RefCell<Arc<ListenerPlan>>>,
     drainer: Drainer,
+    /// Ends when the socket is closed.
+    closed: oneshot::Receiver<()>,
 }
 
 /// Runs a worker on this thread until it is drained.
@@ -189,7 +191,7 @@ pub async fn run(
             changed = snapshots.changed() => match changed {
                 Ok(()) => {
                     let snapshot = Arc::clone(&snapshots.borrow_and_update());
-                    state.adopt(snapshot);
+                    state.adopt(snapshot).await;
                 }
                 Err(_) => break Duration::ZERO,
             },
@@ -237,7 +239,7 @@ impl Listeners {
         }
     }
 
-    fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+    async fn adopt(&mut self, snapshot: Arc<Snapshot>) {
         let worker = &self.worker;
         if snapshot.generation <= worker.snapshot.borrow().generation {
             return;
@@ -250,22 +252,35 @@ impl Listeners {
             } else if let Some(listener) = self.bound.remove(&plan.key) {
                 let (drainer, signal) = Drainer::new();
                 let plan_cell = Rc::new(RefCell::new(Arc::clone(plan)));
-                self.running.insert(plan.key, Running { plan: Rc::clone(&plan_cell), drainer });
+                let (guard, closed) = oneshot::channel();
+                let listener = listener.guarded(guard);
+                self.running.insert(plan.key, Running { plan: Rc::clone(&plan_cell), drainer, closed });
                 self.tasks.spawn_local(accept::run(Rc::clone(worker), plan_cell, listener, signal));
             }
         }
         // What was bound for a change that was given up half-way.
         self.bound.retain(|key, _| *key > snapshot.keys);
-        let patience = worker.shared.options.drain_patience;
-        self.running.retain(|key, running| {
-            let kept = snapshot.listeners.iter().any(|plan| plan.key == *key);
-            if !kept {
-                running.drainer.drain(patience);
-            }
-            kept
-        });
         worker.adopted.notify_waiters();
-        worker.shared.adopted(worker.index, snapshot.generation);
+        self.drain_removed(&snapshot).await;
+        self.worker.shared.adopted(self.worker.index, snapshot.generation);
+    }
+
+    /// Drains listeners that the snapshot does not have, and waits until their addresses are free; not for their
+    /// connections.
+    async fn drain_removed(&mut self, snapshot: &Snapshot) {
+        let gone: Vec<u64> = self
+            .running
+            .keys()
+            .filter(|key| !snapshot.listeners.iter().any(|plan| plan.key == **key))
+            .copied()
+            .collect();
+        for key in gone {
+            if let Some(running) = self.running.remove(&key) {
+                running.drainer.drain(self.worker.shared.options.drain_patience);
+                // The guard is never used to send: its end is the word.
+                let _ = running.closed.await;
+            }
+        }
     }
 
     async fn drain(mut self, patience: Duration) {

@@ -129,9 +129,29 @@ pub(crate) fn inherited(operator: &BTreeMap<String, String>) -> IndexMap<String,
         .filter(|(key, _)| allowed(key))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
+    past_proxies(&mut env);
     env.entry("PATH".to_owned())
         .or_insert_with(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
     env
+}
+
+/// Peers are reached at loopback addresses, which an operator's HTTP proxy must not be asked for.
+fn past_proxies(env: &mut IndexMap<String, String>) {
+    const PROXIES: &[&str] =
+        &["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+    if !PROXIES.iter().any(|key| env.contains_key(*key)) {
+        return;
+    }
+    let said = env.get("no_proxy").or_else(|| env.get("NO_PROXY")).cloned().unwrap_or_default();
+    let mut hosts: Vec<&str> = said.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+    for host in ["127.0.0.1", "localhost", "::1"] {
+        if !hosts.contains(&host) && !hosts.contains(&"*") {
+            hosts.push(host);
+        }
+    }
+    let hosts = hosts.join(",");
+    env.insert("NO_PROXY".to_owned(), hosts.clone());
+    env.insert("no_proxy".to_owned(), hosts);
 }
 
 /// What the standard environment says of an instance.
@@ -227,6 +247,17 @@ mod tests {
         let env = inherited(&operator);
         let keys: Vec<&str> = env.keys().map(String::as_str).collect();
         assert_eq!(keys, ["LC_ALL", "PATH", "npm_config_cache"]);
+    }
+
+    #[test]
+    fn peers_are_not_asked_for_at_the_operators_proxy() {
+        let operator = |pairs: &[(&str, &str)]| {
+            inherited(&pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+        };
+        let env = operator(&[("HTTPS_PROXY", "http://proxy:3128"), ("NO_PROXY", "corp.example, localhost")]);
+        assert_eq!(env["NO_PROXY"], "corp.example,localhost,127.0.0.1,::1");
+        assert_eq!(env["NO_PROXY"], env["no_proxy"]);
+        assert!(!operator(&[("HOME", "/x")]).contains_key("NO_PROXY"));
     }
 
     #[test]

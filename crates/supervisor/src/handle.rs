@@ -10,6 +10,7 @@ use crate::error::SupervisorError;
 use crate::event::Event;
 use crate::exec::{ExecSpec, Place, Running};
 use crate::logs::{Follower, LogLine, LogQuery};
+use crate::metrics::Metrics;
 use crate::rewrite::Rewrite;
 use crate::service::{Command, Shared};
 use crate::stats::Sample;
@@ -132,6 +133,11 @@ impl Handle {
     pub async fn top(&self) -> Result<Arc<Status>, SupervisorError> {
         self.ask(|reply| Command::Sample { reply }).await?;
         Ok(self.status())
+    }
+
+    /// The supervisor's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Every address that was changed in environments and commands, by service and key.

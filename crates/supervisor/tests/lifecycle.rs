@@ -1,6 +1,6 @@
 //! Services as real processes: from start to stop.
 #![cfg(target_os = "linux")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
@@ -257,4 +257,146 @@ async fn gone(pid: i32) {
         }
     };
     tokio::time::timeout(PATIENCE, waits).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_its_port_is_found_where_its_peers_know_it() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut web = server("web");
+    web.run = Some(tutti_model::app::Command::Shell(format!("export PORT={free}; {SERVER}")));
+    web.listens[0].port = free;
+    let mut world = World::new(Probing::Real, vec![web]);
+    let settled = world.up().await;
+    assert_eq!(settled.good, ["web"]);
+    let status = world.handle.status();
+    assert_eq!(status.instance("web-1").unwrap().endpoints[0].addr.port(), free);
+    let notice = world.event(kind(|kind| matches!(kind, EventKind::Notice { .. }))).await;
+    assert!(format!("{notice:?}").contains(&format!("say `port: {free}` in tutti.yaml")), "{notice:?}");
+    // It cannot run twice, and still can be restarted.
+    world.handle.restart(&[name("web")]).await.unwrap();
+    world.event(kind(|kind| matches!(kind, EventKind::RolloutFinished))).await;
+    world.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fixed_port_that_is_taken_is_told_with_its_owner() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut web = server("web");
+    web.fixed_port = Some(port);
+    let world = World::new(Probing::Real, vec![web]);
+    let settled = world.up().await;
+    let me = format!("(pid {})", std::process::id());
+    assert!(settled.bad["web"].contains(&format!("its fixed port {port} is taken by")), "{settled:?}");
+    assert!(settled.bad["web"].ends_with(&me), "{settled:?}");
+    assert!(world.handle.scale(&name("web"), 2).await.is_err());
+    world.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_instances_use_is_seen() {
+    let world = World::new(Probing::Real, vec![server("web")]);
+    world.up().await;
+    let status = world.handle.top().await.unwrap();
+    let sample = status.instance("web-1").unwrap().stats.unwrap();
+    assert!(sample.rss_bytes > 1 << 20 && sample.processes == 1 && sample.open_files >= 4, "{sample:?}");
+    let mut page = tutti_core::metrics::Page::default();
+    world.handle.metrics().show(&mut page);
+    let page = page.finish();
+    assert!(page.contains("tutti_supervisor_services{state=\"ready\"} 1"), "{page}");
+    assert!(page.contains("tutti_supervisor_starts_total{service=\"web\"} 1"), "{page}");
+    world.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_beside_an_instance_has_its_streams() {
+    use tutti_supervisor::exec::{ExecSpec, Output, Streams};
+    let world = World::new(Probing::Real, vec![server("web")]);
+    world.up().await;
+    let argv = ["sh", "-c", "read line; echo got $line $EXTRA; echo wrong >&2; exit 5"].map(str::to_owned);
+    let env = vec![("EXTRA".to_owned(), "more".to_owned())];
+    let spec = ExecSpec { argv: argv.to_vec(), env, dir: None, streams: Streams::Both };
+    let mut running = world.handle.exec_stream(&id("web-1"), spec).await.unwrap();
+    running.input.take().unwrap().write_all(b"this\n").await.unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    while let Some(piece) = running.output.next().await {
+        match piece {
+            Output::Stdout(bytes) => out.extend_from_slice(&bytes),
+            Output::Stderr(bytes) => err.extend_from_slice(&bytes),
+        }
+    }
+    assert_eq!(running.wait().await, 5);
+    assert_eq!((out.as_slice(), err.as_slice()), (b"got this more\n".as_slice(), b"wrong\n".as_slice()));
+    // Nobody waits for it any more: it goes with all that it started.
+    let argv = ["sh", "-c", "sleep 1000 & echo $!; wait"].map(str::to_owned).to_vec();
+    let spec = ExecSpec { argv, ..ExecSpec::default() };
+    let mut running = world.handle.exec_stream(&id("web-1"), spec).await.unwrap();
+    let Some(Output::Stdout(pid)) = running.output.next().await else { panic!("no output") };
+    let pid = String::from_utf8_lossy(&pid).trim().parse().unwrap();
+    assert!(alive(pid));
+    drop(running);
+    gone(pid).await;
+    world.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_runs_once_more_with_another_command() {
+    use tutti_supervisor::exec::{ExecSpec, Output};
+    let world = World::new(Probing::Real, vec![server("web")]);
+    world.up().await;
+    let argv = ["sh", "-c", "echo $PORT $OTEL_RESOURCE_ATTRIBUTES"].map(str::to_owned).to_vec();
+    let spec = ExecSpec { argv, ..ExecSpec::default() };
+    let mut running = world.handle.run_once(&name("web"), spec).await.unwrap();
+    let Some(Output::Stdout(text)) = running.output.next().await else { panic!("no output") };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let port = world.handle.status().instance("web-1").unwrap().endpoints[0].addr.port();
+    assert!(!text.starts_with(&port.to_string()), "it has the port of web-1: {text}");
+    assert!(text.contains("service.instance.id=web-run-1"), "{text}");
+    assert_eq!(running.wait().await, 0);
+    assert_eq!(world.handle.status().service("web").unwrap().instances.len(), 1);
+    world.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn setup_comes_first_is_remembered_and_says_why_it_failed() {
+    use tutti_model::app::Command;
+    let mut web = server("web");
+    web.setup = Some(vec![Command::Shell("echo built >> built".to_owned())]);
+    let mut broken = server("broken");
+    broken.setup = Some(vec![Command::Shell("echo no compiler >&2; exit 2".to_owned())]);
+    let mut world = World::new(Probing::Real, vec![web, broken]);
+    let settled = world.up().await;
+    assert_eq!(settled.good, ["web"]);
+    assert!(settled.bad["broken"].contains("no compiler"), "{settled:?}");
+    let status = world.handle.status();
+    assert_eq!(status.service("broken").unwrap().code.as_deref(), Some("TUT0202"));
+    assert!(status.service("broken").unwrap().instances.is_empty());
+    assert_eq!(std::fs::read_to_string(world.folder.path().join("built")).unwrap(), "built\n");
+    let failed = |kind: &EventKind| matches!(kind, EventKind::SetupFinished { error: Some(_), .. });
+    world.event(kind(failed)).await;
+    world.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn peers_are_reached_at_their_doors_and_volumes_are_folders() {
+    use tutti_model::app::{Mount, MountSource, Peer};
+    let script = "touch $FILE; echo $CATALOG $CATALOG_SERVICE_PORT $FILE $SECRET; exec sleep 1000";
+    let mut web = service("web", script);
+    web.peers.push(Peer { host: "catalog".to_owned(), service: name("catalog") });
+    web.environment.insert("CATALOG".to_owned(), "http://catalog:8080/x".to_owned());
+    web.environment.insert("FILE".to_owned(), "/data/x".to_owned());
+    let source = MountSource::Volume("files".to_owned());
+    web.mounts.push(Mount { source, target: "/data".to_owned(), read_only: false });
+    let world = World::with(Probing::Real, vec![web, server("catalog")], |options| {
+        options.operator_env.insert("SECRET".to_owned(), "do not tell".to_owned());
+    });
+    world.up().await;
+    let line = world.line("web", |line| line.text.contains("http")).await;
+    let volume = world.folder.path().join("data/volumes/files/x");
+    assert_eq!(line.text, format!("http://127.0.0.1:61000/x 61000 {}", volume.display()));
+    let rewrites = world.handle.rewrites();
+    let keys: Vec<&str> = rewrites.iter().map(|rewrite| rewrite.key.as_str()).collect();
+    assert_eq!(keys, ["CATALOG", "FILE"]);
+    assert!(volume.exists());
+    world.down().await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Nothing of the application outlives Tutti, however Tutti ends.
 #![cfg(target_os = "linux")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
@@ -186,4 +186,41 @@ async fn the_second_ctrl_c_kills_what_is_deaf_at_once() {
     world.event(kind(|kind| matches!(kind, EventKind::Stopping { .. }))).await;
     tokio::time::timeout(PATIENCE, world.handle.kill()).await.unwrap();
     polite.await.unwrap();
+}
+
+/// Processes that carry the mark of the data directory's runs.
+fn marked(data: &Path) -> Vec<i32> {
+    let canonical = data.canonicalize().unwrap();
+    let all = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    all.filter(|pid: &i32| {
+        let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        alive(*pid) && (cwd.starts_with(&canonical) || line.contains(&*canonical.to_string_lossy()))
+    })
+    .collect()
+}
+
+#[test]
+fn kill_9_at_any_moment_leaves_nothing_and_the_next_start_works() {
+    let data = tempfile::tempdir().unwrap();
+    // From before the keeper is there to after everything runs.
+    for pause_ms in [0, 1, 2, 5, 10, 20, 40, 80, 160, 320] {
+        let mut tutti = tutti(data.path());
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        tutti.kill().unwrap();
+        tutti.wait().unwrap();
+        wait_for("something is left", || marked(data.path()).is_empty().then_some(()));
+        for file in ["deaf", "child", "daemon"] {
+            let _ = std::fs::remove_file(data.path().join(file));
+        }
+    }
+    let mut tutti = tutti(data.path());
+    let pids = pids(data.path());
+    assert!(pids.iter().all(|pid| alive(*pid)));
+    tutti.kill().unwrap();
+    tutti.wait().unwrap();
+    all_gone(&pids);
 }

@@ -231,6 +231,8 @@ fn scalar(node: &mut Node, shape: &Shape, key: &str, report: &mut Report) {
         (Shape::Bool, Value::String(text)) => truth(text, node.span, report),
         (Shape::Int(low, high), value) => whole(value, *low, *high),
         (Shape::Number, Value::String(text)) => number(text),
+        // "Unlimited", as it is printed.
+        (Shape::Bytes, Value::String(text)) if text == "-1" => Ok(Some(Value::Int(-1))),
         (Shape::Bytes, Value::String(text)) => bytes::parse(text).map(|size| Some(Value::Int(size.into()))),
         (Shape::Bytes, Value::Float(size)) => Ok(Some(Value::Int(*size as i128))),
         (Shape::Duration, Value::String(text)) => duration::parse(text).map(|_| None),

@@ -31,6 +31,7 @@ pub(crate) fn notices(root: &Node, report: &mut Report) {
             let shown = owners.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
             let more = owners.len().saturating_sub(NAMED);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let what = if owners.len() > 1 { format!("{what}s") } else { what.to_owned() };
             let message =
                 format!("`{key}` of the {what} {shown}{more} has no effect in process mode: {reason}");
             report.add(Problem::notice(code::NOT_HONOURED, message).at(first));

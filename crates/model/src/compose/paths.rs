@@ -67,6 +67,8 @@ impl Resolver<'_> {
     fn path(&self, node: &mut Node) {
         if let Value::String(text) = &mut node.value
             && !text.is_empty()
+            // What is absolute stays as it is written.
+            && !text.starts_with('/')
         {
             *text = absolute(self.base, text, self.env).display().to_string();
         }

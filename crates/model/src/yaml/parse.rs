@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 use tutti_core::code;
-use tutti_core::limits::MODEL_DEPTH;
+use tutti_core::limits::{MODEL_DEPTH, MODEL_PROBLEMS};
 
+use super::repair::{self, Shifts};
 use super::{Entry, Map, Mark, Node, Value, resolve};
 use crate::budget::{self, Budget};
 use crate::diagnostic::{Problem, Report};
@@ -19,19 +20,29 @@ pub(crate) fn parse(text: &str, file: FileId, budget: &mut Budget, report: &mut 
         report.add(problem);
         return None;
     }
-    let mut builder = Builder::new(file, budget, report);
-    let mut parser = Parser::new_from_str(text);
-    while let Some(event) = parser.next_event() {
-        let done = match event {
-            Ok((event, span)) => builder.event(event, span),
-            Err(error) => Err(broken(&error, file)),
-        };
-        if let Err(problem) = done {
-            builder.report.add(problem);
-            return None;
+    let mut builder = Builder::new(file, budget);
+    let mut result = builder.run(text);
+    if matches!(&result, Err(problem) if problem.message.contains("invalid indentation"))
+        && let Some((indented, shifts)) = repair::indent(text)
+    {
+        let spent = builder.left();
+        let mut again = Builder { shifts, ..Builder::new(file, spent) };
+        match again.run(&indented) {
+            Ok(()) => result = Ok(()),
+            // What was wrong at first is what the reader sees in the file; a limit is a limit either way.
+            Err(problem) if problem.code == code::MODEL_LIMIT => result = Err(problem),
+            Err(_) => {}
+        }
+        builder = again;
+    }
+    builder.found.into_iter().for_each(|problem| report.add(problem));
+    match result {
+        Ok(()) => Some(builder.documents),
+        Err(problem) => {
+            report.add(problem);
+            None
         }
     }
-    Some(builder.documents)
 }
 
 /// YAML 1.2 section 5.1: characters that may not stand in a stream at all.
@@ -99,7 +110,10 @@ enum Key {
 struct Builder<'a> {
     file: FileId,
     budget: &'a mut Budget,
-    report: &'a mut Report,
+    /// What is wrong without making the rest useless.
+    found: Vec<Problem>,
+    /// Lines of the text that are not where they are in the file.
+    shifts: Shifts,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Node>,
     documents: Vec<Node>,
@@ -108,17 +122,50 @@ struct Builder<'a> {
 type Step = Result<(), Problem>;
 
 impl<'a> Builder<'a> {
-    fn new(file: FileId, budget: &'a mut Budget, report: &'a mut Report) -> Self {
-        Self { file, budget, report, stack: Vec::new(), anchors: HashMap::new(), documents: Vec::new() }
+    fn new(file: FileId, budget: &'a mut Budget) -> Self {
+        Self {
+            file,
+            budget,
+            found: Vec::new(),
+            shifts: Shifts::new(),
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            documents: Vec::new(),
+        }
+    }
+
+    /// The budget, for whoever reads the text again.
+    fn left(self) -> &'a mut Budget {
+        self.budget
+    }
+
+    fn run(&mut self, text: &str) -> Step {
+        let mut parser = Parser::new_from_str(text);
+        while let Some(event) = parser.next_event() {
+            match event {
+                Ok((event, span)) => self.event(event, span)?,
+                Err(error) => return Err(broken(&error, self.file)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a problem, if it is among the first.
+    fn report(&mut self, problem: Problem) {
+        if self.found.len() < MODEL_PROBLEMS * 2 {
+            self.found.push(problem);
+        }
     }
 
     fn event(&mut self, event: Event<'_>, at: saphyr_parser::Span) -> Step {
         let one_line = at.start.line() == at.end.line();
         let length = if one_line { at.end.col().saturating_sub(at.start.col()) } else { 0 };
+        let line = small(at.start.line());
+        let shift = self.shifts.get(&line).copied().unwrap_or(0);
         let span = Span {
             file: self.file,
-            line: small(at.start.line()),
-            column: small(at.start.col() + 1),
+            line,
+            column: small(at.start.col() + 1).saturating_sub(shift).max(1),
             length: small(length),
         };
         match event {
@@ -244,7 +291,7 @@ impl<'a> Builder<'a> {
                 .at(span)
                 .also(first.key, "it is here first");
             *key = Some(Key::Bad);
-            return self.report.add(problem);
+            return self.report(problem);
         }
         *key = Some(Key::Name(text.to_owned(), span));
     }
@@ -253,7 +300,7 @@ impl<'a> Builder<'a> {
         if let Some(Frame { kind: Kind::Map { key, .. }, .. }) = self.stack.last_mut() {
             *key = Some(Key::Bad);
         }
-        self.report.add(
+        self.report(
             Problem::error(code::BAD_YAML, format!("a key has to be a string, and this is {kind}"))
                 .at(span)
                 .hint("put the key into quotes"),
@@ -299,7 +346,7 @@ impl<'a> Builder<'a> {
                     self.merge(map, item)?;
                 }
             }
-            _ => self.report.add(
+            _ => self.report(
                 Problem::error(code::WRONG_TYPE, "`<<` takes a mapping or a list of mappings")
                     .at(span)
                     .hint("for example `<<: *defaults`"),
@@ -316,7 +363,7 @@ impl<'a> Builder<'a> {
             ("tag:yaml.org,2002:", _) | ("" | "!", "") => Mark::None,
             _ => {
                 let message = format!("the tag `{tag}` has no meaning in a compose file");
-                self.report.add(Problem::warning(code::NOT_HONOURED, message).at(span));
+                self.report(Problem::warning(code::NOT_HONOURED, message).at(span));
                 Mark::None
             }
         }

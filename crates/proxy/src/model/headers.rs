@@ -36,6 +36,10 @@ const END_TO_END: &[&str] = &[
     "location",
 ];
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
 /// What a request asks its next hop to become.
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = headers.get(header::UPGRADE)?;
@@ -51,23 +55,16 @@ pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 pub fn strip(headers: &mut HeaderMap) -> bool {
     if headers.contains_key(header::CONNECTION) {
         strip_named(headers);
-        headers.remove(header::UPGRADE);
-        headers.remove("keep-alive");
-        headers.remove("http2-settings");
-    } else if headers.contains_key(header::UPGRADE) {
-        headers.remove(header::UPGRADE);
+        headers.remove(HTTP2_SETTINGS);
     }
+    headers.remove(header::UPGRADE);
+    headers.remove(KEEP_ALIVE);
     headers.remove(header::TRANSFER_ENCODING);
-    headers.remove("proxy-connection");
+    headers.remove(PROXY_CONNECTION);
     headers.remove(header::PROXY_AUTHORIZATION);
     headers.remove(header::PROXY_AUTHENTICATE);
-    if headers.contains_key("keep-alive") {
-        headers.remove("keep-alive");
-    }
     let trailers = tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-    if headers.contains_key(header::TE) {
-        headers.remove(header::TE);
-    }
+    headers.remove(header::TE);
     trailers
 }
 

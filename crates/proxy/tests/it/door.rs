@@ -62,7 +62,7 @@ async fn upper() -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
 #[tokio::test]
 async fn bytes_go_through_a_door_and_an_edge_listener() {
     let (addr, _task) = upper().await;
-    let instances = vec![passing("db", 1, nobody()), passing("db", 2, addr)];
+    let instances = vec![passing("db", 1, nobody().await), passing("db", 2, addr)];
     let backend = tutti_ports::routing::Backend { protocol: AppProtocol::Tcp, ..backend("db") };
     let tutti = Tutti::serving(options(), Serve::Tcp(backend), instances).await;
     let door = tutti.handle.open(&name("db"), 80, AppProtocol::Tcp).await.unwrap();

@@ -194,6 +194,8 @@ async fn a_shutdown_finishes_what_is_under_way() {
     go.send(true).unwrap();
     assert_eq!(asked.await.unwrap(), "done");
     shutdown.await.unwrap();
+    // Nothing can be chosen any more, whatever the catalog says.
+    assert_eq!(handle.drained(&id("a", 1), LIMITS.timeout).await, 0);
     let error = handle.apply(tutti_ports::routing::Routing::default()).await.unwrap_err();
     assert!(matches!(error, tutti_proxy::ApplyError::Closed));
 }

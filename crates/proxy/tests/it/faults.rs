@@ -18,7 +18,7 @@ fn hasty() -> Options {
 
 #[tokio::test]
 async fn when_nobody_is_ready_the_answer_says_who_and_why() {
-    let down = instance("catalog", 1, nobody(), Health::Critical);
+    let down = instance("catalog", 1, nobody().await, Health::Critical);
     let tutti = Tutti::start(hasty(), vec![to("catalog")], vec![down]).await;
     let answer = get(tutti.edge, "/").await;
     assert_eq!(answer.status(), 503);
@@ -44,7 +44,7 @@ async fn when_nobody_is_ready_the_answer_says_who_and_why() {
 
 #[tokio::test]
 async fn a_refused_connection_names_the_hop() {
-    let addr = nobody();
+    let addr = nobody().await;
     let tutti = Tutti::start(hasty(), vec![to("catalog")], vec![passing("catalog", 2, addr)]).await;
     let answer = get(tutti.edge, "/").await;
     assert_eq!(answer.status(), 502);

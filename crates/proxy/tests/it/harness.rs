@@ -271,8 +271,18 @@ where
     (addr, task)
 }
 
-/// An address at which nobody listens.
-pub fn nobody() -> SocketAddr {
+/// An address at which nobody listens, and nobody will: a client's end, which stays taken until the tests end.
+pub async fn nobody() -> SocketAddr {
+    static TAKEN: Mutex<Vec<(Listener, Stream)>> = Mutex::new(Vec::new());
+    let listener = Listener::bind(&Addr::Tcp(loopback()), &ListenOptions::default()).unwrap();
+    let stream = dial(listener.socket_addr().unwrap()).await;
+    let addr = stream.local_addr().unwrap().socket_addr().unwrap();
+    TAKEN.lock().unwrap().push((listener, stream));
+    addr
+}
+
+/// An address that is free at this moment.
+pub fn free() -> SocketAddr {
     let listener = Listener::bind(&Addr::Tcp(loopback()), &ListenOptions::default()).unwrap();
     listener.socket_addr().unwrap()
 }

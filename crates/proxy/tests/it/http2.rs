@@ -92,7 +92,7 @@ async fn versions_are_translated_both_ways() {
 #[tokio::test]
 async fn a_fault_reaches_grpc_as_a_status() {
     let hasty = Options { ready_wait: std::time::Duration::ZERO, ..options() };
-    let tutti = Tutti::start(hasty, vec![to("catalog")], vec![passing("catalog", 1, nobody())]).await;
+    let tutti = Tutti::start(hasty, vec![to("catalog")], vec![passing("catalog", 1, nobody().await)]).await;
     let (answer, _) = request_h2(&Addr::Tcp(tutti.edge), call(), LIMITS).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["grpc-status"], "14");

@@ -35,7 +35,7 @@ async fn counting(
 #[tokio::test]
 async fn a_refused_connection_is_tried_elsewhere_and_the_catalog_hears_of_it() {
     let good = named("good").await;
-    let instances = vec![passing("a", 1, nobody()), passing("a", 2, good.addr)];
+    let instances = vec![passing("a", 1, nobody().await), passing("a", 2, good.addr)];
     let tutti = Tutti::start(in_turn(), vec![to("a")], instances).await;
     for _ in 0..40 {
         let post = Request::post("/").header("host", "h").body(Body::from("body")).unwrap();
@@ -166,7 +166,7 @@ async fn a_request_waits_for_an_instance_that_starts() {
 
 #[tokio::test]
 async fn the_only_instance_is_asked_again_while_it_restarts() {
-    let addr = nobody();
+    let addr = free();
     let patient = Options { ready_wait: LIMITS.timeout, ..options() };
     let tutti = Tutti::start(patient, vec![to("a")], vec![passing("a", 1, addr)]).await;
     let edge = tutti.edge;

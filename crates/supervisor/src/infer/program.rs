@@ -83,7 +83,7 @@ fn newest_match(pattern: &Path, except: &[String]) -> Option<PathBuf> {
 }
 
 /// Whether a text matches a pattern in which each `*` stands for any characters.
-fn wildcard(pattern: &str, text: &str) -> bool {
+pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
         return false;

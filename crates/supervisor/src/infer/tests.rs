@@ -7,6 +7,7 @@ use tutti_core::ServiceName;
 use tutti_model::app::{Build, Listen};
 use tutti_ports::catalog::AppProtocol;
 
+use super::program::wildcard;
 use super::*;
 
 struct Case {

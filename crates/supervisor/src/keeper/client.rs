@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::protocol::{self, ExitStatus, Frames, Report, Request, Spawn, TREE};
 use super::{MARKER, sweep};
+use crate::metrics::Metrics;
 use crate::options::KeeperCommand;
 use crate::sys;
 
@@ -90,14 +91,18 @@ impl Child {
 
 impl Keeper {
     /// Starts a keeper. The second value must be run for anything to happen.
-    pub(crate) fn start(command: KeeperCommand, run: &str) -> io::Result<(Self, KeeperLoop)> {
+    pub(crate) fn start(
+        command: KeeperCommand,
+        run: &str,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<(Self, KeeperLoop)> {
         sys::become_subreaper()?;
         let process = Process::start(&command, run)?;
         let (requests, inbox) = mpsc::channel(QUEUE);
         let children = Arc::new(Children::default());
         let keeper = Self { run: Arc::from(run), requests, children: Arc::clone(&children) };
         let run = Arc::clone(&keeper.run);
-        Ok((keeper, KeeperLoop { command, run, process, inbox, children, losses: VecDeque::new() }))
+        Ok((keeper, KeeperLoop { command, run, process, inbox, children, losses: VecDeque::new(), metrics }))
     }
 
     /// Starts a process. `spawn.tag` is filled in here; `fds` are standard input if `spawn.stdin`, output and error.
@@ -233,6 +238,7 @@ pub(crate) struct KeeperLoop {
     inbox: mpsc::Receiver<Outgoing>,
     children: Arc<Children>,
     losses: VecDeque<Instant>,
+    metrics: Arc<Metrics>,
 }
 
 impl KeeperLoop {
@@ -251,6 +257,7 @@ impl KeeperLoop {
             });
             let run = next.await.map_err(io::Error::other)?;
             self.children.lose_all();
+            self.metrics.keeper_losses.inc();
             self.losses.push_back(Instant::now());
             while self.losses.front().is_some_and(|at| at.elapsed() > LOSS_WINDOW) {
                 self.losses.pop_front();

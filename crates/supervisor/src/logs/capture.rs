@@ -42,8 +42,8 @@ impl Captured {
         let [out, err] = &mut *last;
         let kept = if stream == Stream::Stderr { err } else { out };
         for cut in cuts.iter().filter(|cut| !cut.text.trim().is_empty()) {
-            let end = cut.text.floor_char_boundary(LAST_LINE_BYTES);
-            kept.push_back(cut.text.get(..end).unwrap_or_default().to_owned());
+            let fits = cut.text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= LAST_LINE_BYTES);
+            kept.push_back(fits.map(|(_, c)| c).collect());
             if kept.len() > LAST_LINES {
                 kept.pop_front();
             }

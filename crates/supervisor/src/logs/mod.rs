@@ -14,13 +14,13 @@ mod writer;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tutti_core::{InstanceId, ServiceName};
 
+use crate::metrics::Metrics;
 use crate::options::LogOptions;
 pub(crate) use capture::{Captured, Source, capture, pipe, read};
 pub use render::{Fields, fields};
@@ -148,7 +148,7 @@ pub(crate) struct Logs {
     next: tokio::sync::Mutex<HashMap<ServiceName, u64>>,
     live: Mutex<Option<broadcast::Sender<Arc<LogLine>>>>,
     disk: mpsc::Sender<ToDisk>,
-    dropped: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
 }
 
 impl Logs {
@@ -158,23 +158,24 @@ impl Logs {
         folder: PathBuf,
         services: impl Iterator<Item = ServiceName>,
         options: LogOptions,
+        metrics: Arc<Metrics>,
         notice: impl Fn(&ServiceName, String) + Send + 'static,
     ) -> io::Result<(Self, Writer)> {
         std::fs::create_dir_all(&folder)?;
         let next =
             services.map(|name| (name.clone(), file::last_seq(&folder.join(name.as_str())) + 1)).collect();
         let (disk, inbox) = mpsc::channel(DISK_QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer::new(folder.clone(), options, inbox, Arc::clone(&dropped), Box::new(notice));
+        let writer = Writer::new(folder.clone(), options, inbox, Arc::clone(&metrics), Box::new(notice));
         let (live, _) = broadcast::channel(FOLLOW_LINES);
         Ok((
-            Self { folder, next: tokio::sync::Mutex::new(next), live: Mutex::new(Some(live)), disk, dropped },
+            Self { folder, next: tokio::sync::Mutex::new(next), live: Mutex::new(Some(live)), disk, metrics },
             writer,
         ))
     }
 
     /// Numbers lines, shows them to followers and sends them to the disk. Waits while the disk's queue is full.
     pub(crate) async fn add(&self, mut lines: Vec<LogLine>) {
+        self.metrics.log_lines.add(lines.len() as u64);
         let mut next = self.next.lock().await;
         for line in &mut lines {
             let seq = next.entry(line.service.clone()).or_insert(1);
@@ -190,11 +191,6 @@ impl Logs {
             }
         }
         let _ = self.disk.send(ToDisk::Lines(lines)).await;
-    }
-
-    /// Lines that could not be written since the start.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Lines that were printed, oldest first.

@@ -22,6 +22,7 @@ struct Open {
     logs: Arc<Logs>,
     writer: std::thread::JoinHandle<()>,
     notices: Arc<Mutex<Vec<String>>>,
+    metrics: Arc<Metrics>,
 }
 
 fn open(folder: &std::path::Path, options: LogOptions) -> Open {
@@ -29,8 +30,10 @@ fn open(folder: &std::path::Path, options: LogOptions) -> Open {
     let told = Arc::clone(&notices);
     let notice = move |_: &ServiceName, text: String| told.lock().unwrap().push(text);
     let services = [name("a"), name("b")].into_iter();
-    let (logs, writer) = Logs::open(folder.to_owned(), services, options, notice).unwrap();
-    Open { logs: Arc::new(logs), writer: std::thread::spawn(move || writer.run()), notices }
+    let metrics = Arc::new(Metrics::default());
+    let (logs, writer) =
+        Logs::open(folder.to_owned(), services, options, Arc::clone(&metrics), notice).unwrap();
+    Open { logs: Arc::new(logs), writer: std::thread::spawn(move || writer.run()), notices, metrics }
 }
 
 impl Open {
@@ -122,7 +125,7 @@ async fn a_disk_that_takes_nothing_costs_lines_and_one_notice() {
         open_.logs.add(vec![line("a", at, "lost")]).await;
     }
     assert!(open_.logs.query(LogQuery::default()).await.is_empty());
-    assert_eq!(open_.logs.dropped(), 5);
+    assert_eq!(open_.metrics.log_lines_dropped.get(), 5);
     assert_eq!(open_.notices.lock().unwrap().len(), 1);
     std::fs::remove_file(folder.path().join("a")).unwrap();
     open_.logs.add(vec![line("a", 9, "kept")]).await;

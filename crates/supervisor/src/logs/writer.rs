@@ -5,13 +5,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tutti_core::ServiceName;
 
 use super::{LogLine, file};
+use crate::metrics::Metrics;
 use crate::options::LogOptions;
 
 /// Time between two notices of dropped lines.
@@ -31,7 +31,7 @@ pub(crate) struct Writer {
     options: LogOptions,
     inbox: mpsc::Receiver<ToDisk>,
     open: HashMap<ServiceName, Open>,
-    dropped: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
     notice: Notice,
     noticed: Option<Instant>,
 }
@@ -49,10 +49,10 @@ impl Writer {
         folder: PathBuf,
         options: LogOptions,
         inbox: mpsc::Receiver<ToDisk>,
-        dropped: Arc<AtomicU64>,
+        metrics: Arc<Metrics>,
         notice: Notice,
     ) -> Self {
-        Self { folder, options, inbox, open: HashMap::new(), dropped, notice, noticed: None }
+        Self { folder, options, inbox, open: HashMap::new(), metrics, notice, noticed: None }
     }
 
     /// Blocks; for a thread of its own.
@@ -76,12 +76,14 @@ impl Writer {
                 file::encode(line, &mut bytes);
             }
             if let Err(error) = self.append(&service, &bytes) {
-                let total =
-                    self.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed) + batch.len() as u64;
+                self.metrics.log_lines_dropped.add(batch.len() as u64);
+                let total = self.metrics.log_lines_dropped.get();
                 if self.noticed.is_none_or(|at| at.elapsed() > NOTICE_PAUSE) {
                     self.noticed = Some(Instant::now());
-                    let why =
-                        format!("log lines cannot be written and are dropped ({total} so far): {error}");
+                    let why = format!(
+                        "{}: log lines cannot be written and are dropped ({total} so far): {error}",
+                        tutti_core::code::LOGS_DROPPED
+                    );
                     (self.notice)(&service, why);
                 }
             }

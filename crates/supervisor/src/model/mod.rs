@@ -127,6 +127,8 @@ pub(crate) struct Slot {
     pub(crate) pid: Option<u32>,
     pub(crate) health: Option<Health>,
     pub(crate) reason: String,
+    /// What was found out about why it is not ready.
+    pub(crate) hint: String,
     /// When it was launched last.
     pub(crate) launched: Duration,
     pub(crate) ready_since: Option<Duration>,
@@ -147,6 +149,7 @@ impl Slot {
             pid: None,
             health: None,
             reason: String::new(),
+            hint: String::new(),
             launched: now,
             ready_since: None,
             was_ready: false,
@@ -265,6 +268,16 @@ impl Machine {
             }
         }
         actions
+    }
+
+    /// An instance listens elsewhere than it was told. `alone`: at a port that only one can have.
+    pub(crate) fn elsewhere(&mut self, id: &InstanceKey, text: String, alone: bool) {
+        if let Some(slot) = self.slot(id) {
+            slot.hint = text;
+        }
+        if let Some(service) = self.services.get_mut(&id.service) {
+            service.spec.stop_first |= alone;
+        }
     }
 
     /// Wants so many instances.
@@ -396,6 +409,15 @@ impl Machine {
         )];
         actions.extend(slot.ended(id, exit, lasting, restart, &backoff, pause_chance, now));
         actions
+    }
+
+    /// Whether an instance has not been well for a good while since it was launched.
+    pub(crate) fn is_young(&self, id: &InstanceKey, now: Duration) -> bool {
+        let slots =
+            self.services.get(&id.service).map(|service| service.slots.as_slice()).unwrap_or_default();
+        slots.iter().find(|slot| slot.ordinal == id.ordinal).is_some_and(|slot| {
+            slot.ready_since.is_none_or(|since| now.saturating_sub(since) < self.backoff.reset_after)
+        })
     }
 
     fn slot(&mut self, id: &InstanceKey) -> Option<&mut Slot> {

@@ -216,6 +216,7 @@ impl Machine {
                 slot.launched = now;
                 slot.was_ready = false;
                 slot.reason.clear();
+                slot.hint.clear();
                 let id = InstanceKey { service: name.clone(), ordinal: slot.ordinal };
                 let attempt = slot.restarts;
                 actions.push(Action::Tell(name.clone(), EventKind::Starting { instance: id.id(), attempt }));

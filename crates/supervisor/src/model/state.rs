@@ -137,7 +137,10 @@ impl Service {
             return coded(ServiceState::Ready, String::new(), None);
         }
         let exit_code = |slot: &Slot| slot.last_exit.as_ref().and_then(|exit| exit.code.clone());
-        let why = |slot: &&&Slot| format!("{} {}", self.key(slot).id(), slot.reason);
+        let why = |slot: &&&Slot| {
+            let hint = if slot.hint.is_empty() { String::new() } else { format!("; {}", slot.hint) };
+            format!("{} {}{hint}", self.key(slot).id(), slot.reason)
+        };
         if let Some(slot) = living.iter().find(|slot| slot.at == At::Exited && !slot.succeeded()) {
             return Verdict { state: ServiceState::Failed, reason: why(&slot), code: exit_code(slot) };
         }

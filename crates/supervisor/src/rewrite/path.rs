@@ -10,7 +10,9 @@ pub(super) fn paths(value: &str, targets: &Targets) -> Option<Changed> {
         .mounts
         .iter()
         .map(|(target, source)| (target.trim_end_matches('/'), source))
-        .filter(|(target, source)| target.len() > 1 && target.starts_with('/') && **source != Path::new(target))
+        .filter(|(target, source)| {
+            target.len() > 1 && target.starts_with('/') && **source != Path::new(target)
+        })
         .collect();
     mounts.sort_by_key(|(target, _)| std::cmp::Reverse(target.len()));
     let mut out = String::with_capacity(value.len());
@@ -20,7 +22,11 @@ pub(super) fn paths(value: &str, targets: &Targets) -> Option<Changed> {
         let before = value.get(..at).unwrap_or_default();
         let begins = begins_path(before);
         // A folder of this machine may lie below a target's name, such as `/tmp`. What is in it is meant as it stands.
-        let ours = targets.ours.iter().filter_map(|folder| folder.to_str()).find(|ours| begins && is_target(rest, ours));
+        let ours = targets
+            .ours
+            .iter()
+            .filter_map(|folder| folder.to_str())
+            .find(|ours| begins && is_target(rest, ours));
         let hit = mounts.iter().find(|(target, _)| begins && ours.is_none() && is_target(rest, target));
         let step = match hit {
             None if ours.is_some() => {

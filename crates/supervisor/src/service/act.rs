@@ -129,12 +129,15 @@ impl Supervisor {
                 self.look_at_health();
                 Vec::new()
             }
+            Fact::Elsewhere { key, text, alone } => {
+                self.shared.tell(&key.service, EventKind::Notice { text: text.clone() });
+                self.machine.elsewhere(&key, text, alone);
+                Vec::new()
+            }
             Fact::Drained { key, cut_off } => self.machine.drained(&key, cut_off, now),
             Fact::Exited { key, mut exit, lasting } => {
                 self.instances.remove(&key);
-                let starting = self.machine.services.get(&key.service).is_some_and(|service| {
-                    service.slots.iter().any(|slot| slot.ordinal == key.ordinal && !slot.was_ready)
-                });
+                let starting = self.machine.is_young(&key, now);
                 if starting && exit.code.is_none() && exit.status.is_some_and(|status| status != 0) {
                     exit.code = Some(code::EXITED_DURING_START.to_string());
                 }

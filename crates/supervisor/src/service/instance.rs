@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tutti_core::error::chain;
 use tutti_core::{InstanceId, ServiceName};
 use tutti_model::app::Service;
 use tutti_ports::catalog::{CatalogError, Registration, Spec};
 
 use super::Fact;
+use super::elsewhere::{FIRST_LOOK, Found, LAST_PAUSE, look};
 use super::shared::{Live, Shared, wall_ms};
 use crate::diagnose::{self, StartFailure};
 use crate::driver::{Order, Prepared, Process, Start};
@@ -61,7 +63,7 @@ impl Instance {
     }
 
     async fn live(&mut self, id: &InstanceId, captured: &Captured) -> Result<ExitStatus, StartFailure> {
-        let prepared = self.prepare(id).await?;
+        let mut prepared = self.prepare(id).await?;
         let mut captures = JoinSet::new();
         let mut process = self.start(&prepared, captured, &mut captures).await?;
         let pid = process.pid();
@@ -76,7 +78,7 @@ impl Instance {
             Ok(()) => {
                 let started = Fact::Started { key: self.key.clone(), pid: pid.unsigned_abs() };
                 let _ = self.facts.send(started).await;
-                Ok(self.obey(id, process.as_mut()).await)
+                Ok(self.obey(id, process.as_mut(), &mut prepared).await)
             }
             Err(failure) => {
                 process.signal(libc::SIGKILL, true).await;
@@ -177,8 +179,15 @@ impl Instance {
     }
 
     /// Does what it is told until the process has ended.
-    async fn obey(&mut self, id: &InstanceId, process: &mut dyn Process) -> ExitStatus {
+    async fn obey(
+        &mut self,
+        id: &InstanceId,
+        process: &mut dyn Process,
+        prepared: &mut Prepared,
+    ) -> ExitStatus {
         let mut draining = JoinSet::new();
+        let mut pause = FIRST_LOOK;
+        let mut next_look = Instant::now() + pause;
         loop {
             // `Process::wait` may be dropped and called again.
             let order = tokio::select! {
@@ -186,6 +195,14 @@ impl Instance {
                 Some(cut_off) = draining.join_next() => {
                     let cut_off = cut_off.unwrap_or(0);
                     let _ = self.facts.send(Fact::Drained { key: self.key.clone(), cut_off }).await;
+                    continue;
+                }
+                () = tokio::time::sleep_until(next_look), if pause < LAST_PAUSE && draining.is_empty() => {
+                    pause = match self.look(id, process.pid(), prepared).await {
+                        true => pause * 2,
+                        false => LAST_PAUSE,
+                    };
+                    next_look = Instant::now() + pause;
                     continue;
                 }
                 order = self.orders.recv() => order,
@@ -202,6 +219,46 @@ impl Instance {
                 }
             }
         }
+    }
+}
+
+impl Instance {
+    /// Looks where an instance listens that is not well. Answers whether to look again.
+    async fn look(&self, id: &InstanceId, pid: i32, prepared: &mut Prepared) -> bool {
+        let told = prepared.endpoints.first().map_or(0, |main| main.addr.port());
+        let (text, alone) = match look(&self.shared, id, pid, &prepared.endpoints).await {
+            Found::Nothing => return false,
+            Found::NotYet => return true,
+            Found::AtKnownPort(addr) => {
+                let port = addr.port();
+                if let Some(main) = prepared.endpoints.first_mut() {
+                    main.addr = addr;
+                }
+                self.deregister(id, "it listens at another port than it was told").await;
+                if let Err(failure) = self.register(id, prepared).await {
+                    tracing::warn!(instance = %id, reason = failure.reason, "could not be registered anew");
+                }
+                if let Some(live) = self.shared.live().get_mut(id) {
+                    live.endpoints.clone_from(&prepared.endpoints);
+                }
+                let text = format!(
+                    "{id} listens at {port} though PORT told it {told}; it is reached there, and so can run only \
+                     once (to make that explicit, say `port: {port}` in tutti.yaml)"
+                );
+                (text, true)
+            }
+            Found::Elsewhere(ports) => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                let text = format!(
+                    "{id} listens at {} and not at {told}, which PORT told it; make it listen at $PORT, or say \
+                     `port:` in tutti.yaml",
+                    ports.join(", ")
+                );
+                (text, false)
+            }
+        };
+        let _ = self.facts.send(Fact::Elsewhere { key: self.key.clone(), text, alone }).await;
+        false
     }
 }
 

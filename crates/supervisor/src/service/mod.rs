@@ -4,13 +4,15 @@
 //! setup, one for the keeper. They tell the loop facts; only the loop touches the machine.
 
 mod act;
+mod elsewhere;
 mod instance;
 mod shared;
 mod status;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -26,10 +28,12 @@ use crate::error::SupervisorError;
 use crate::handle::Handle;
 use crate::keeper::{Keeper, sweep};
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::model::{Dep, Failure, InstanceKey, Machine, Place, Spec};
 use crate::options::{Deps, Options};
 use crate::plans::Plans;
 use crate::setup::{DriverRunner, Progress, Setup};
+use crate::stats::Stats;
 use crate::status::{Exit, Status};
 pub(crate) use instance::InstanceOrder;
 pub(crate) use shared::Shared;
@@ -55,6 +59,12 @@ pub(crate) type Reply = oneshot::Sender<Result<(), SupervisorError>>;
 
 /// What a task tells the loop.
 pub(crate) enum Fact {
+    /// It listens elsewhere than it was told; `alone`: at a port that only one can have.
+    Elsewhere {
+        key: InstanceKey,
+        text: String,
+        alone: bool,
+    },
     /// Setup ended.
     SetupDone {
         service: ServiceName,
@@ -104,21 +114,13 @@ impl Supervisor {
         application: Arc<Application>,
         options: Options,
     ) -> Result<(Self, Handle), SupervisorError> {
-        let made = |path: std::path::PathBuf| {
-            let source = |source| SupervisorError::DataDir { path: path.clone(), source };
-            std::fs::create_dir_all(&path).map_err(source)
-        };
-        made(options.data_dir.clone())?;
-        let run = sweep::run_name(&options.data_dir);
-        let swept = sweep::sweep(&run).map_err(|pids| SupervisorError::Leftovers { pids })?;
-        if swept > 0 {
-            tracing::info!(processes = swept, "ended processes of an earlier run");
-        }
+        let run = clear_data_dir(&options)?;
         let options = Arc::new(options);
         let (events, _) = broadcast::channel(shared::EVENTS);
-        let (logs, writer) = open_logs(&application, &options, &events)?;
-        let (keeper, keeper_loop) =
-            Keeper::start(options.keeper.clone(), &run).map_err(SupervisorError::Keeper)?;
+        let metrics = Arc::new(Metrics::default());
+        let (logs, writer) = open_logs(&application, &options, &events, &metrics)?;
+        let (keeper, keeper_loop) = Keeper::start(options.keeper.clone(), &run, Arc::clone(&metrics))
+            .map_err(SupervisorError::Keeper)?;
         let plans = Arc::new(Plans::default());
         let (door, planned) = (Arc::clone(&deps.door), Arc::clone(&plans));
         let driver =
@@ -132,8 +134,22 @@ impl Supervisor {
             Rng::from_entropy(),
         );
         let view = deps.catalog.watch();
-        let shared =
-            Arc::new(Shared::new(deps, application, options, driver, keeper, logs, events, plans, setup));
+        let shared = Arc::new(Shared {
+            deps,
+            application,
+            options,
+            driver,
+            keeper,
+            logs: Arc::new(logs),
+            stats: Stats::default(),
+            events,
+            plans,
+            setup,
+            metrics,
+            live: Mutex::default(),
+            rewrites: Mutex::default(),
+            runs: AtomicU32::new(0),
+        });
         let writer = std::thread::Builder::new().name("tutti-logs".to_owned()).spawn(move || writer.run());
         let writer = writer.map_err(SupervisorError::Keeper)?;
         let (sender, commands) = mpsc::channel(COMMANDS);
@@ -225,6 +241,18 @@ impl Supervisor {
     }
 }
 
+/// Makes the data directory and ends what an earlier run left in it. Answers the name of its runs.
+fn clear_data_dir(options: &Options) -> Result<String, SupervisorError> {
+    let path = options.data_dir.clone();
+    std::fs::create_dir_all(&path).map_err(|source| SupervisorError::DataDir { path, source })?;
+    let run = sweep::run_name(&options.data_dir);
+    let swept = sweep::sweep(&run).map_err(|pids| SupervisorError::Leftovers { pids })?;
+    if swept > 0 {
+        tracing::info!(processes = swept, "ended processes of an earlier run");
+    }
+    Ok(run)
+}
+
 async fn sleep_until(deadline: Option<Duration>, now: Duration) {
     match deadline {
         Some(at) => tokio::time::sleep(at.saturating_sub(now)).await,
@@ -247,6 +275,7 @@ fn open_logs(
     application: &Application,
     options: &Options,
     events: &broadcast::Sender<Arc<crate::event::Event>>,
+    metrics: &Arc<Metrics>,
 ) -> Result<(Logs, crate::logs::Writer), SupervisorError> {
     let folder = options.data_dir.join("logs");
     let events = events.clone();
@@ -254,8 +283,14 @@ fn open_logs(
         tracing::warn!(%service, "{text}");
         shared::tell(&events, service, crate::event::EventKind::Notice { text });
     };
-    Logs::open(folder.clone(), application.services.keys().cloned(), options.logs, notice)
-        .map_err(|source| SupervisorError::DataDir { path: folder, source })
+    Logs::open(
+        folder.clone(),
+        application.services.keys().cloned(),
+        options.logs,
+        Arc::clone(metrics),
+        notice,
+    )
+    .map_err(|source| SupervisorError::DataDir { path: folder, source })
 }
 
 fn spec(service: &tutti_model::app::Service) -> Spec {

@@ -18,6 +18,7 @@ use crate::event::{Event, EventKind};
 use crate::exec::{ExecSpec, Output, Place, Running, Streams};
 use crate::keeper::Keeper;
 use crate::logs::Logs;
+use crate::metrics::Metrics;
 use crate::options::{Deps, Options};
 use crate::plans::Plans;
 use crate::rewrite::Rewrite;
@@ -41,10 +42,11 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) events: broadcast::Sender<Arc<Event>>,
     pub(crate) setup: Setup<DriverRunner>,
-    live: Mutex<HashMap<InstanceId, Live>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(super) live: Mutex<HashMap<InstanceId, Live>>,
     pub(crate) plans: Arc<Plans>,
-    rewrites: Mutex<BTreeMap<ServiceName, Vec<Rewrite>>>,
-    runs: AtomicU32,
+    pub(super) rewrites: Mutex<BTreeMap<ServiceName, Vec<Rewrite>>>,
+    pub(super) runs: AtomicU32,
 }
 
 /// An instance whose process runs.
@@ -57,36 +59,9 @@ pub(crate) struct Live {
 }
 
 impl Shared {
-    pub(super) fn new(
-        deps: Deps,
-        application: Arc<Application>,
-        options: Arc<Options>,
-        driver: Arc<dyn Driver>,
-        keeper: Keeper,
-        logs: Logs,
-        events: broadcast::Sender<Arc<Event>>,
-        plans: Arc<Plans>,
-        setup: Setup<DriverRunner>,
-    ) -> Self {
-        Self {
-            deps,
-            application,
-            options,
-            driver,
-            keeper,
-            logs: Arc::new(logs),
-            stats: Stats::default(),
-            events,
-            setup,
-            live: Mutex::default(),
-            plans,
-            rewrites: Mutex::default(),
-            runs: AtomicU32::new(0),
-        }
-    }
-
     /// Tells everybody who listens.
     pub(crate) fn tell(&self, service: &ServiceName, kind: EventKind) {
+        self.metrics.event(service.as_str(), &kind);
         tell(&self.events, service, kind);
     }
 

@@ -9,7 +9,9 @@ use crate::status::{InstanceStatus, Phase, ServiceStatus, Status};
 impl Supervisor {
     /// Shows the state to whoever watches, if it has changed.
     pub(super) fn publish(&mut self) {
-        let services = self.machine.services.values().map(|service| self.service_status(service)).collect();
+        let services: Vec<ServiceStatus> =
+            self.machine.services.values().map(|service| self.service_status(service)).collect();
+        self.shared.metrics.services(&services);
         self.status.send_if_modified(|status| {
             let changed = status.services != services;
             if changed {

@@ -123,11 +123,14 @@ impl Classify for SetupError {
 /// Lines of a failed step's output that are shown.
 const TAIL_LINES: usize = 20;
 
+/// The service that ran shared steps first, and whose turn it is to run them.
+type First = (ServiceName, Arc<Mutex<()>>);
+
 /// The set-up of all services.
 pub struct Setup<R> {
     runner: Arc<R>,
     /// For steps that several services share: the one that ran them first. Its key counts for all.
-    first: Mutex<HashMap<Vec<String>, (ServiceName, Arc<Mutex<()>>)>>,
+    first: Mutex<HashMap<Vec<String>, First>>,
     folder: PathBuf,
     rebuild: bool,
     slots: Arc<Semaphore>,

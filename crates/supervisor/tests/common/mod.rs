@@ -1,5 +1,6 @@
 //! What the integration tests share: an application of shell scripts, and fakes around the supervisor.
 #![allow(dead_code, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

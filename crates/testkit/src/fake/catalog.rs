@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tutti_core::{InstanceId, ServiceName};
+use tutti_net::{Addr, Stream};
 use tutti_ports::catalog::{
     Catalog, CatalogError, Check, Health, Instance, Probe, Registration, Report, Transition, View,
 };
@@ -208,6 +208,7 @@ async fn once(id: &InstanceId, check: &Check, exec: &dyn Exec) -> Result<(), Str
     }
 }
 
-async fn connect(addr: SocketAddr) -> Result<TcpStream, String> {
-    TcpStream::connect(addr).await.map_err(|error| format!("{addr}: {error}"))
+async fn connect(addr: SocketAddr) -> Result<Stream, String> {
+    let stream = Stream::connect(&Addr::from(addr), Duration::from_secs(5)).await;
+    stream.map_err(|error| format!("{addr}: {error}"))
 }

@@ -59,7 +59,6 @@ impl Traffic for FakeTraffic {
         let under_way = |held: &BTreeMap<InstanceId, u64>| held.get(id).copied().unwrap_or(0);
         // At the end of patience, what is left is told.
         let _ = tokio::time::timeout(patience, held.wait_for(|held| under_way(held) == 0)).await;
-        let left = under_way(&self.held.borrow());
-        left
+        under_way(&held.borrow())
     }
 }

@@ -47,8 +47,8 @@ fn port(listener: &Listener) -> Finding {
         Serve::Tcp(_) => "TCP",
     };
     let subject = format!("{} ({})", listener.name, listener.bind);
-    let error = match std::net::TcpListener::bind(listener.bind) {
-        Ok(_) => return Finding::good(subject, format!("free, for {serves}")),
+    let error = match tutti_net::listen::check_free(listener.bind) {
+        Ok(()) => return Finding::good(subject, format!("free, for {serves}")),
         Err(error) => error,
     };
     match listeners::owner_of(listener.bind.port()) {

@@ -48,7 +48,7 @@ impl Roles {
         );
         let supervisor = self.supervisor(host, deps).await?;
         let (store, catalog) = (Arc::clone(&self.store), registry);
-        let metrics_of = (proxy.clone(), Arc::clone(&catalog));
+        let metrics_of = (proxy.clone(), Arc::clone(&catalog), supervisor.clone());
         let api = Api {
             overview: overview(&self.application, &listeners, self.started_at),
             supervisor: supervisor.clone(),
@@ -57,6 +57,7 @@ impl Roles {
                 store.metrics().show(page);
                 metrics_of.0.metrics(page);
                 metrics_of.1.metrics().show(page);
+                metrics_of.2.metrics().show(page);
             }),
             routes: Box::new(move || serde_json::to_value(proxy.describe()).unwrap_or_default()),
             shutdown: {
