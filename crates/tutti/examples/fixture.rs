@@ -59,7 +59,8 @@ async fn answer(path: &str, query: &str) -> (StatusCode, String) {
 /// The request line's target, then the fields, a line each.
 fn echo(request: &Request<Body>) -> String {
     let fields = request.headers().iter();
-    let fields = fields.map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    let fields =
+        fields.map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
     format!("{}\n{}", request.uri(), fields.collect::<String>())
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::client;
 use crate::control::Control;
-use crate::http;
 
 /// Nothing in a test takes longer, or the test has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,7 +84,9 @@ impl App {
     pub fn of(services: &[&str]) -> Self {
         let (mut compose, mut overlay) = (String::from("services:\n"), String::from("services:\n"));
         for name in services {
-            compose.push_str(&format!("  {name}: {{ image: x, ports: ['127.0.0.1::8080'] }}\n"));
+            compose.push_str(&format!(
+                "  {name}: {{ image: x, restart: always, ports: ['127.0.0.1::8080'] }}\n"
+            ));
             overlay.push_str(&format!("  {name}: {{ run: [FIXTURE], health: {HEALTH} }}\n"));
         }
         Self::new(&compose, &overlay)
@@ -192,7 +194,7 @@ impl App {
     /// What the edge answers for a service; it must be a 200.
     #[track_caller]
     pub fn get(&self, name: &str, path: &str) -> String {
-        let (status, text) = http::get(self.edge(name), path);
+        let (status, text) = client::get(self.edge(name), path);
         assert_eq!(status, 200, "{path}: {text}");
         text
     }

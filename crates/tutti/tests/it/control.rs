@@ -38,7 +38,8 @@ impl Control {
 
     async fn get(&self, path: &str) -> Result<Value, String> {
         let limits = Limits { timeout: PATIENCE, body_bytes: 64 << 20 };
-        let answer = client::get(&self.addr, "tutti", path, limits).await.map_err(|error| error.to_string())?;
+        let answer =
+            client::get(&self.addr, "tutti", path, limits).await.map_err(|error| error.to_string())?;
         serde_json::from_slice(answer.body()).map_err(|error| error.to_string())
     }
 

@@ -9,7 +9,8 @@ fn bad(app: &App, subject: &str) -> (String, String) {
     let said = app.tutti(&["doctor", "--json"]);
     assert_eq!(said.code, 1, "{said:?}");
     let findings = said.json();
-    let wanted = |one: &&Value| one["verdict"] == "bad" && one["subject"].as_str().unwrap().starts_with(subject);
+    let wanted =
+        |one: &&Value| one["verdict"] == "bad" && one["subject"].as_str().unwrap().starts_with(subject);
     let found = findings.as_array().unwrap().iter().find(wanted).unwrap_or_else(|| panic!("{findings:#}"));
     (found["text"].as_str().unwrap().to_owned(), found["remedy"].as_str().unwrap().to_owned())
 }
@@ -61,7 +62,9 @@ fn says_that_a_service_listens_elsewhere_than_it_was_told() {
     let port = free_port();
     let app = App::new(
         "services: { web: { image: x, ports: ['127.0.0.1::80'] } }",
-        &format!("services: {{ web: {{ run: [FIXTURE], env: {{ OWN_PORT: {port} }}, health: {{ tcp: true, interval: 50ms, retries: 2 }} }} }}"),
+        &format!(
+            "services: {{ web: {{ run: [FIXTURE], env: {{ OWN_PORT: {port} }}, health: {{ tcp: true, interval: 50ms, retries: 2 }} }} }}"
+        ),
     );
     let said = app.tutti(&["up", "-d"]);
     assert_eq!(said.code, 1, "{said:?}");

@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 
 mod app;
+mod client;
 mod control;
 mod crash;
 mod daemon;
@@ -13,7 +14,6 @@ mod doctor;
 mod failing;
 mod files;
 mod gateway;
-mod http;
 mod logs;
 mod long;
 mod operate;

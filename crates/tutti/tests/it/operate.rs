@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::app::{App, signal, wait_for_end};
-use crate::http;
+use crate::client;
 use rustix::process::Signal;
 
 #[test]
@@ -28,7 +28,8 @@ fn ps_why_tells_every_transition_with_its_reason() {
     signal(app.pids("web")[0], Signal::KILL);
     app.until("web", |web| web["instances"][0]["restarts"] == 1 && web["state"] == "ready");
     let history = app.json(&["ps", "--why", "web"]);
-    let to: Vec<&str> = history.as_array().unwrap().iter().map(|c| c["to"].as_str().unwrap_or("gone")).collect();
+    let to: Vec<&str> =
+        history.as_array().unwrap().iter().map(|c| c["to"].as_str().unwrap_or("gone")).collect();
     assert_eq!(&to[..2], ["starting", "passing"], "{history:#}");
     assert_eq!(to.last(), Some(&"passing"), "{history:#}");
     assert!(history.to_string().contains("SIGKILL"), "{history:#}");
@@ -62,10 +63,10 @@ fn a_stopped_service_stays_stopped_until_it_is_started() {
     assert!(wait_for_end(before, std::time::Duration::ZERO), "stop returned before its end");
     assert_eq!(app.service("web")["state"], "stopped");
     assert_eq!(app.service("api")["state"], "ready");
-    assert_eq!(http::get(edge, "/").0, 503);
+    assert_eq!(client::get(edge, "/").0, 503);
     app.tutti(&["start", "web"]).ok();
     assert_eq!(app.service("web")["state"], "ready");
-    assert_eq!(http::get(edge, "/").0, 200);
+    assert_eq!(client::get(edge, "/").0, 200);
 }
 
 #[test]
@@ -135,13 +136,16 @@ fn every_verb_prints_json() {
     for args in [&["config", "check"][..], &["config", "print"], &["config", "print", "--rewrites"]] {
         json(args);
     }
-    for args in [&["config", "print", "--plan"][..], &["config", "print", "--services"], &["config", "schema"]] {
+    for args in
+        [&["config", "print", "--plan"][..], &["config", "print", "--services"], &["config", "schema"]]
+    {
         json(args);
     }
     for args in [&["up", "-d"][..], &["up", "-d", "web"], &["ps"], &["ps", "-q"], &["ps", "--services"]] {
         json(args);
     }
-    for args in [&["ps", "--why", "web"][..], &["scale", "web=2"], &["restart", "web"], &["stop"], &["start"]] {
+    for args in [&["ps", "--why", "web"][..], &["scale", "web=2"], &["restart", "web"], &["stop"], &["start"]]
+    {
         json(args);
     }
     for args in [&["top"][..], &["doctor"], &["explain"], &["explain", "TUT0301"], &["version"], &["down"]] {

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::app::{App, HEALTH, finish, signal};
-use crate::http::Load;
+use crate::client::Load;
 
 /// Longest time for all the requests of a test, on a machine that has other things to do.
 const LONG: Duration = Duration::from_secs(60);
@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// An application of one service with so many replicas.
 fn replicated(replicas: usize) -> App {
     App::new(
-        "services: { web: { image: x, ports: ['127.0.0.1::80'] } }",
+        "services: { web: { image: x, restart: always, ports: ['127.0.0.1::80'] } }",
         &format!("services: {{ web: {{ run: [FIXTURE], replicas: {replicas}, health: {HEALTH} }} }}"),
     )
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::app::{App, HEALTH, service};
+use crate::app::{App, service};
 
 /// When an instance of a service first passed its checks.
 fn passing_at(app: &App, name: &str) -> u64 {
@@ -21,7 +21,7 @@ fn a_service_waits_until_what_it_depends_on_is_healthy() {
         "services:
            web: { image: x, ports: ['127.0.0.1::80'], depends_on: { api: { condition: service_healthy } } }
            api: { image: x, expose: [80], environment: { START_DELAY_MS: 300 } }",
-        &format!("services: {{ web: {{ run: [FIXTURE] }}, api: {{ run: [FIXTURE], health: {HEALTH} }} }}"),
+        "services: { web: { run: [FIXTURE] }, api: { run: [FIXTURE], health: { http: /healthz, interval: 50ms, start_period: 20s } } }",
     );
     let said = app.up();
     assert!(said.err.contains("waits for api to be healthy"), "{said:?}");
@@ -62,7 +62,7 @@ fn peers_reach_each_other_by_their_names() {
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
     let pids: Vec<String> = app.pids("api").iter().map(ToString::to_string).collect();
     let asked: std::collections::BTreeSet<String> =
-        (0..20).map(|_| app.get("web", "/call/API_URL/")).collect();
+        (0..20).map(|_| app.get("web", "/call/API_URL/pid")).collect();
     assert!(asked.len() == 2 && asked.iter().all(|pid| pids.contains(pid)), "{asked:?} of {pids:?}");
     assert_eq!(app.get("web", "/env/API_SERVICE_HOST"), "127.0.0.1");
     assert_eq!(format!("http://127.0.0.1:{}", app.get("web", "/env/API_SERVICE_PORT")), url);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
 use http::Request;
-use tutti_net::client::{self, Limits};
+use tutti_net::client::{self as one_shot, Limits};
 use tutti_net::h1::client::{Connection, Home};
 use tutti_net::{Addr, Body, Stream, h1};
 
@@ -27,7 +27,7 @@ pub fn get(addr: SocketAddr, path: &str) -> (u16, String) {
 #[track_caller]
 pub fn ask(addr: SocketAddr, request: Request<Body>) -> (u16, String) {
     let limits = Limits { timeout: PATIENCE, body_bytes: 64 << 20 };
-    match runtime().block_on(client::request(&Addr::Tcp(addr), request, limits)) {
+    match runtime().block_on(one_shot::request(&Addr::Tcp(addr), request, limits)) {
         Ok(answer) => (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned()),
         Err(error) => panic!("no answer at {addr}: {error}"),
     }
@@ -140,7 +140,8 @@ async fn one(addr: SocketAddr, path: &str, seat: &Arc<Seat>, shared: &Shared) ->
         Some(connection) => connection,
         None => {
             shared.tally.lock().unwrap().connects += 1;
-            let stream = Stream::connect(&Addr::Tcp(addr), PATIENCE).await.map_err(|error| error.to_string())?;
+            let stream =
+                Stream::connect(&Addr::Tcp(addr), PATIENCE).await.map_err(|error| error.to_string())?;
             let home: Weak<Seat> = Arc::downgrade(seat);
             Connection::new(stream, &h1::Settings::default(), home)
         }
