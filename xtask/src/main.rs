@@ -3,6 +3,7 @@
 
 mod bench;
 mod demo;
+mod oracle;
 mod shell;
 mod test;
 mod tidy;

@@ -7,12 +7,12 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use crate::shell;
+use crate::{oracle, shell};
 
 /// Run every test and count.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Also the long tests, which are ignored otherwise.
+    /// Also the long tests, which are ignored otherwise, and the reference programs that can be installed.
     #[arg(long)]
     all: bool,
     /// Only the tests of these packages.
@@ -22,6 +22,9 @@ pub struct Args {
 
 /// Runs the tests.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.all {
+        oracle::install();
+    }
     let mut command = shell::cargo();
     command.args(["test", "--no-fail-fast"]);
     if args.package.is_empty() {

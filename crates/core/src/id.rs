@@ -1,9 +1,12 @@
-//! Validated names. A value of these types has passed the check; nothing downstream checks again.
+//! Validated names. A value of these types has passed the check, also when it was read from JSON; nothing downstream
+//! checks again.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::limits::NAME_BYTES;
 
@@ -62,6 +65,19 @@ macro_rules! name {
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                out.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = <Cow<'_, str>>::deserialize(from)?;
+                Self::new(&text).map_err(de::Error::custom)
             }
         }
 
@@ -138,5 +154,12 @@ mod tests {
         for bad in ["..", ".", "a/b", "a b", "é", "-x", "a\0"] {
             assert!(ServiceName::new(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_name_from_json_is_checked_too() {
+        let name: ServiceName = serde_json::from_str("\"a\\u0062\"").unwrap();
+        assert_eq!(serde_json::to_string(&name).unwrap(), "\"ab\"");
+        assert!(serde_json::from_str::<ServiceName>("\"../x\"").is_err());
     }
 }

@@ -135,10 +135,8 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// Its id, unique among living instances.
-    #[serde(with = "as_text")]
     pub id: InstanceId,
     /// The service it is a copy of.
-    #[serde(with = "as_text")]
     pub service: ServiceName,
     /// Where it listens; the first is the main one. Empty for a worker.
     pub endpoints: Vec<Endpoint>,
@@ -285,24 +283,4 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// The kept transitions of all instances of a service, also of those that are gone, oldest first.
     async fn history(&self, service: &ServiceName) -> Result<Vec<(InstanceId, Transition)>, CatalogError>;
-}
-
-/// Names in JSON are plain text.
-pub(crate) mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub(crate) fn serialize<T: std::fmt::Display, S: Serializer>(
-        value: &T,
-        out: S,
-    ) -> Result<S::Ok, S::Error> {
-        out.collect_str(value)
-    }
-
-    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
-    where
-        T: std::str::FromStr<Err: std::fmt::Display>,
-        D: Deserializer<'de>,
-    {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
-    }
 }

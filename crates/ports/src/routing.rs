@@ -151,7 +151,6 @@ pub enum PathRewrite {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
     /// The service.
-    #[serde(with = "crate::catalog::as_text")]
     pub service: ServiceName,
     /// The port that its peers know.
     pub port: u16,

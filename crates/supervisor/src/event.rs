@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tutti_core::{InstanceId, ServiceName};
 
 use crate::rewrite::Rewrite;
-use crate::status::{Exit, as_text};
+use crate::status::Exit;
 
 /// Something that happened to a service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -12,7 +12,6 @@ pub struct Event {
     /// When: milliseconds since 1970.
     pub at_ms: u64,
     /// To which service.
-    #[serde(with = "as_text")]
     pub service: ServiceName,
     /// What.
     #[serde(flatten)]
@@ -47,7 +46,6 @@ pub enum EventKind {
     /// An instance's process is being started.
     Starting {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
         /// 0 at first, then one more each time.
         attempt: u32,
@@ -55,7 +53,6 @@ pub enum EventKind {
     /// An instance's process runs.
     Started {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
         /// Its process.
         pid: u32,
@@ -63,7 +60,6 @@ pub enum EventKind {
     /// An instance passes its checks.
     Ready {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
         /// How long it took from the start of its process.
         took_ms: u64,
@@ -71,7 +67,6 @@ pub enum EventKind {
     /// An instance that passed its checks does not any more.
     Unhealthy {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
         /// What its checks say.
         reason: String,
@@ -79,7 +74,6 @@ pub enum EventKind {
     /// An instance's process ended, or could not be started.
     Exited {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
         /// How.
         exit: Exit,
@@ -87,7 +81,6 @@ pub enum EventKind {
     /// An instance will be started again.
     Restarting {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
         /// After this pause.
         pause_ms: u64,
@@ -97,7 +90,6 @@ pub enum EventKind {
     /// An instance exits again and again. Told once; it is still started again, with long pauses.
     CrashLoop {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
         /// How it ended last.
         reason: String,
@@ -105,13 +97,11 @@ pub enum EventKind {
     /// An instance gets no new requests.
     Draining {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
     },
     /// An instance was asked to stop.
     Stopping {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
         /// Requests that were still under way when patience ended.
         cut_off: u64,
@@ -119,13 +109,11 @@ pub enum EventKind {
     /// An instance did not stop in its grace period and is killed.
     Killing {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
     },
     /// An instance has stopped as it was asked to.
     Stopped {
         /// The instance.
-        #[serde(with = "as_text")]
         instance: InstanceId,
     },
     /// A one-off service has ended with status 0.

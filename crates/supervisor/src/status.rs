@@ -101,7 +101,6 @@ impl ServiceState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
     /// Its name.
-    #[serde(with = "as_text")]
     pub name: ServiceName,
     /// How it is.
     pub state: ServiceState,
@@ -169,7 +168,6 @@ impl Phase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstanceStatus {
     /// Its id.
-    #[serde(with = "as_text")]
     pub id: InstanceId,
     /// Where it is in its life.
     pub phase: Phase,
@@ -213,24 +211,4 @@ pub struct Settled {
     pub good: Vec<String>,
     /// Services that are not, each with its reason.
     pub bad: BTreeMap<String, String>,
-}
-
-/// Names in JSON are plain text.
-pub(crate) mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub(crate) fn serialize<T: std::fmt::Display, S: Serializer>(
-        value: &T,
-        out: S,
-    ) -> Result<S::Ok, S::Error> {
-        out.collect_str(value)
-    }
-
-    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
-    where
-        T: std::str::FromStr<Err: std::fmt::Display>,
-        D: Deserializer<'de>,
-    {
-        String::deserialize(from)?.parse().map_err(de::Error::custom)
-    }
 }

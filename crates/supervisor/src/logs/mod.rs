@@ -55,7 +55,6 @@ pub struct LogLine {
     /// Its number within the service.
     pub seq: u64,
     /// The service.
-    #[serde(with = "crate::status::as_text")]
     pub service: ServiceName,
     /// The ordinal of the instance: 2 for `catalog-2`; 0 for setup steps and one-off commands.
     pub ordinal: u32,
