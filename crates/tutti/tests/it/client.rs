@@ -33,11 +33,6 @@ pub fn ask(addr: SocketAddr, request: Request<Body>) -> (u16, String) {
     }
 }
 
-/// Whether anybody accepts a connection there.
-pub fn listens(addr: SocketAddr) -> bool {
-    runtime().block_on(Stream::connect(&Addr::Tcp(addr), Duration::from_secs(2))).is_ok()
-}
-
 /// Requests without a pause over connections that are kept.
 pub struct Load {
     shared: Arc<Shared>,

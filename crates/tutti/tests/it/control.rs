@@ -28,14 +28,6 @@ impl Control {
         self.runtime.block_on(self.get("/v1/status")).unwrap_or_else(|error| panic!("no status: {error}"))
     }
 
-    /// A page of text, such as `/metrics`.
-    #[track_caller]
-    pub fn text(&self, path: &str) -> String {
-        let limits = Limits { timeout: PATIENCE, body_bytes: 64 << 20 };
-        let answer = self.runtime.block_on(client::get(&self.addr, "tutti", path, limits)).unwrap();
-        String::from_utf8(answer.body().to_vec()).unwrap()
-    }
-
     async fn get(&self, path: &str) -> Result<Value, String> {
         let limits = Limits { timeout: PATIENCE, body_bytes: 64 << 20 };
         let answer =

@@ -3,7 +3,15 @@
 //! Every test has a project folder of its own ([`app::App`]); services run `examples/fixture.rs`, which is as badly
 //! behaved as it is told to be. When a test ends, so does its application, and nothing of it may be left.
 
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 mod app;
 mod client;
