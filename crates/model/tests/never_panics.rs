@@ -74,7 +74,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     ];
     let edits = proptest::collection::vec((any::<prop::sample::Index>(), 0_usize..12, piece), 1..6);
     (any::<prop::sample::Index>(), edits).prop_map(|(seed, edits)| {
-        let mut text = seed.get(&*SEEDS).clone();
+        let mut text = seed.get(&SEEDS).clone();
         for (at, length, piece) in edits {
             let at = at.index(text.len() + 1);
             let end = (at + length).min(text.len());
