@@ -78,6 +78,9 @@ impl Classify for ApplyError {
     fn code(&self) -> Option<Code> {
         match self {
             ApplyError::Duplicate { .. } | ApplyError::Route { .. } => Some(code::BAD_ROUTING),
+            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Some(code::PORT_TAKEN)
+            }
             ApplyError::Bind { .. } => Some(code::LISTEN),
             _ => None,
         }

@@ -7,9 +7,11 @@
 //! | `EXIT_AFTER_MS` | exits with `EXIT_STATUS` (1 if not set) after so long |
 //! | `SPAWN_CHILD` | starts a grandchild in a session of its own that sleeps for ever |
 //! | `UNHEALTHY` | answers 503 at `/healthz` |
+//! | `UNHEALTHY_IF` | the same, if this file is there when it starts |
+//! | `OWN_PORT` | listens there, whatever `PORT` says |
 //!
 //! `/` answers the instance's pid, `/slow?ms=N` after N ms, `/env/NAME` a variable, `/call/NAME/PATH` what the URL in variable
-//! NAME answers for PATH, `/healthz` 200.
+//! NAME answers for PATH, `/echo/…` what was asked for, `/print?TEXT` prints a line, `/healthz` 200.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +20,18 @@ use http::{Request, Response, StatusCode};
 use tutti_net::client::{self, Limits};
 use tutti_net::{Addr, Body, ConnectionInfo, Drainer, Handler, ListenOptions, Listener, server};
 
-struct Fixture;
+struct Fixture {
+    healthy: bool,
+}
 
 impl Handler for Fixture {
     async fn handle(&self, request: Request<Body>, _: &ConnectionInfo) -> Response<Body> {
         let path = request.uri().path().to_owned();
-        let (status, text) = answer(&path, request.uri().query().unwrap_or_default()).await;
+        let (status, text) = match path.split('/').nth(1) {
+            Some("healthz") if !self.healthy => (StatusCode::SERVICE_UNAVAILABLE, "unwell".into()),
+            Some("echo") => (StatusCode::OK, echo(&request)),
+            _ => answer(&path, request.uri().query().unwrap_or_default()).await,
+        };
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;
         response
@@ -33,18 +41,27 @@ impl Handler for Fixture {
 async fn answer(path: &str, query: &str) -> (StatusCode, String) {
     let parts: Vec<&str> = path.trim_matches('/').splitn(3, '/').collect();
     match parts.as_slice() {
-        ["healthz"] if std::env::var_os("UNHEALTHY").is_some() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "unwell".into())
-        }
         ["slow"] => {
             let ms = query.strip_prefix("ms=").and_then(|ms| ms.parse().ok()).unwrap_or(100);
             tokio::time::sleep(Duration::from_millis(ms)).await;
             (StatusCode::OK, std::process::id().to_string())
         }
+        ["print"] => {
+            say(&percent_encoding::percent_decode_str(query).decode_utf8_lossy());
+            (StatusCode::OK, String::new())
+        }
         ["env", name] => (StatusCode::OK, std::env::var(name).unwrap_or_default()),
         ["call", name, rest] => call(name, rest).await,
         _ => (StatusCode::OK, std::process::id().to_string()),
     }
+}
+
+/// The request line's target, then the fields, a line each.
+fn echo(request: &Request<Body>) -> String {
+    let fields = request.headers().iter();
+    let fields =
+        fields.map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    format!("{}\n{}", request.uri(), fields.collect::<String>())
 }
 
 async fn call(name: &str, rest: &str) -> (StatusCode, String) {
@@ -72,7 +89,12 @@ async fn main() -> anyhow::Result<()> {
         std::process::Command::new("setsid").args(["sleep", "1000000"]).spawn()?;
     }
     tokio::time::sleep(Duration::from_millis(number("START_DELAY_MS").unwrap_or(0))).await;
-    let port = std::env::var("PORT")?.parse()?;
+    let port = match number("OWN_PORT") {
+        Some(port) => u16::try_from(port)?,
+        None => std::env::var("PORT")?.parse()?,
+    };
+    let unhealthy = std::env::var_os("UNHEALTHY").is_some()
+        || std::env::var_os("UNHEALTHY_IF").is_some_and(|file| std::path::Path::new(&file).exists());
     let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let listener = Listener::bind(&Addr::from(addr), &ListenOptions::default())?;
     say(&format!("{{\"level\":\"info\",\"msg\":\"listening\",\"port\":{port}}}"));
@@ -92,7 +114,8 @@ async fn main() -> anyhow::Result<()> {
         }
         drainer.drain(Duration::from_secs(5));
     };
-    tokio::join!(server::serve(listener, Arc::new(Fixture), server::Settings::named("fixture"), signal), end);
+    let fixture = Arc::new(Fixture { healthy: !unhealthy });
+    tokio::join!(server::serve(listener, fixture, server::Settings::named("fixture"), signal), end);
     Ok(())
 }
 

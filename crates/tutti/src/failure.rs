@@ -12,7 +12,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
         let supervisor =
             || link.downcast_ref::<tutti_supervisor::SupervisorError>().and_then(|error| error.code());
         let data = || link.downcast_ref::<tutti_store::dir::DirError>().and_then(|error| error.code());
-        control.or_else(supervisor).or_else(data)
+        let edge = || link.downcast_ref::<tutti_proxy::ApplyError>().and_then(|error| error.code());
+        control.or_else(supervisor).or_else(data).or_else(edge)
     })
 }
 

@@ -1,5 +1,6 @@
 //! `tutti config check | print | schema`.
 
+use tutti_model::app::{Application, Service};
 use tutti_supervisor::infer::{self, Toolbox, Workshop};
 use tutti_supervisor::rewrite::Rewrite;
 
@@ -71,6 +72,11 @@ impl Print {
         if self.plan {
             return plans(context, &loaded.application);
         }
+        if self.services && context.json {
+            let names: Vec<&str> = loaded.application.services.keys().map(|name| name.as_str()).collect();
+            context.print_json(&names)?;
+            return Ok(0);
+        }
         if self.services {
             loaded.application.services.keys().for_each(|name| context.out.line(name.as_str()));
             return Ok(0);
@@ -80,10 +86,16 @@ impl Print {
     }
 }
 
-fn plans(context: &Context, application: &tutti_model::app::Application) -> anyhow::Result<i32> {
+fn plans(context: &Context, application: &Application) -> anyhow::Result<i32> {
     let paint = context.out.paint;
     let tools = Toolbox::new(std::env::var_os("PATH").unwrap_or_default());
     let data_dir = context.data_dir()?;
+    if context.json {
+        let plans =
+            application.services.values().map(|service| plan_json(application, service, &data_dir, &tools));
+        context.print_json(&plans.collect::<Vec<_>>())?;
+        return Ok(0);
+    }
     for service in application.services.values() {
         context.out.line(&paint.on(Style::Bold, &service.name));
         if service.skip {
@@ -109,6 +121,31 @@ fn plans(context: &Context, application: &tutti_model::app::Application) -> anyh
         }
     }
     Ok(0)
+}
+
+fn plan_json(
+    application: &Application,
+    service: &Service,
+    data_dir: &std::path::Path,
+    tools: &Toolbox,
+) -> serde_json::Value {
+    let name = service.name.as_str();
+    if service.skip {
+        return serde_json::json!({ "service": name, "skip": true });
+    }
+    let workshop = Workshop { folder: data_dir.join("setup").join(name) };
+    match infer::plan(service, &application.folder, &workshop, tools) {
+        Ok(plan) => serde_json::json!({
+            "service": name,
+            "folder": plan.launch.cwd,
+            "setup": plan.steps.iter().map(|step| infer::show(&step.command)).collect::<Vec<_>>(),
+            "run": infer::show_program(&plan.launch.program),
+            "notes": plan.notes,
+        }),
+        Err(cannot) => {
+            serde_json::json!({ "service": name, "error": cannot.to_string(), "remedy": cannot.remedy() })
+        }
+    }
 }
 
 /// The rewrites of the running application, or those that `up` would make.

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tutti_model::diagnostic::Problems;
 use tutti_model::{LoadOptions, Loaded};
+use tutti_store::DataDir;
 
 use super::Global;
 use crate::control::{Client, socket_path};
@@ -133,13 +134,15 @@ impl Context {
         Ok(socket_path(&self.data_dir()?))
     }
 
-    /// Waits until the running Tutti has ended.
+    /// Waits until the running Tutti has ended: nothing answers, and the data directory is free for the next one.
     pub(crate) async fn wait_until_gone(&self, client: &Client) -> anyhow::Result<()> {
-        for _ in 0..600 {
-            if !client.is_running().await {
+        let data_dir = self.data_dir()?;
+        for _ in 0..3_000 {
+            // It closes its socket first and gives up the directory last.
+            if !client.is_running().await && !matches!(DataDir::holder(&data_dir), Ok(Some(_))) {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         anyhow::bail!("Tutti still runs after 30 s")
     }
@@ -150,6 +153,10 @@ impl Context {
             return exit::BAD_FILES;
         }
         let code = crate::failure::code_of(error);
+        if self.json {
+            let error = serde_json::json!({ "message": format!("{error:#}"), "code": code.map(|code| code.to_string()) });
+            self.out.line(&serde_json::json!({ "error": error }).to_string());
+        }
         let mut text = format!("{} {error:#}", self.err.paint.on(Style::Bad, "error:"));
         if let Some(code) = code {
             text.push_str(&format!(" [{code}]\n  `tutti explain {code}` tells cause and remedy"));

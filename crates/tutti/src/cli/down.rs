@@ -19,14 +19,16 @@ impl Down {
             let progress = super::operate::Progress::watch(context, &client).await;
             let done = client.post::<Outcome>("/v1/down", &serde_json::json!({})).await;
             progress.end().await;
-            match done {
+            let outcome = match done {
+                Ok(outcome) => outcome,
                 // The process may be gone before its answer is read: then it has done what it was asked to.
-                Ok(_) | Err(ControlError::Broken(_)) => {}
+                Err(ControlError::Broken(_)) => Outcome::default(),
                 Err(ControlError::NotRunning { .. }) => {
                     context.say("nothing runs here");
+                    Outcome::default()
                 }
                 Err(error) => return Err(error.into()),
-            }
+            };
             context.wait_until_gone(&client).await?;
             if self.volumes {
                 let volumes = context.data_dir()?.join("volumes");
@@ -34,6 +36,9 @@ impl Down {
                     std::fs::remove_dir_all(&volumes)?;
                     context.say("removed the volumes");
                 }
+            }
+            if context.json {
+                context.print_json(&outcome)?;
             }
             Ok(0)
         })

@@ -12,6 +12,7 @@ use tutti_core::{Classify, Kind, ServiceName};
 use tutti_net::{Body, ConnectionInfo, DrainSignal, Handler, ListenOptions, Listener, server};
 use tutti_ports::catalog::Catalog;
 use tutti_supervisor::logs::LogQuery;
+use tutti_supervisor::status::Rollout;
 use tutti_supervisor::{Handle, SupervisorError};
 
 use super::streams;
@@ -201,7 +202,16 @@ impl Api {
     async fn restart(&self, request: Services) -> Answer {
         let services = self.services(&request.services)?;
         self.supervisor.restart(&services).await?;
-        self.outcome(&services, 0).await
+        let settled = self.supervisor.settled(&services).await;
+        let mut outcome = Outcome { good: settled.good, bad: settled.bad };
+        // Its old instances may serve as before; it is not restarted.
+        for service in &self.supervisor.status().services {
+            let at = outcome.good.iter().position(|name| name == service.name.as_str());
+            if let (Some(at), Some(Rollout::Aborted(reason))) = (at, &service.rollout) {
+                outcome.bad.insert(outcome.good.remove(at), format!("the restart was given up: {reason}"));
+            }
+        }
+        Ok(ok(&outcome))
     }
 
     async fn scale(&self, request: Scale) -> Answer {
@@ -216,9 +226,12 @@ impl Api {
 
     /// Answers when every service has stopped; the process itself ends after that.
     async fn down(&self) -> Answer {
+        let status = self.supervisor.status();
+        let running = status.services.iter().filter(|service| !service.instances.is_empty());
+        let good = running.map(|service| service.name.to_string()).collect();
         self.supervisor.shutdown().await;
         (self.shutdown)();
-        Ok(ok(&Outcome::default()))
+        Ok(ok(&Outcome { good, bad: BTreeMap::new() }))
     }
 
     async fn outcome(&self, services: &[ServiceName], wait_s: u64) -> Answer {

@@ -5,11 +5,11 @@
 //! | data directory, store | | state |
 //! | registry | state | the catalog |
 //! | edge (the proxy) | the catalog | doors, traffic |
-//! | supervisor | the catalog, doors, traffic | services |
 //! | control socket | all of them | the command line |
+//! | supervisor | the catalog, doors, traffic | services |
 //!
-//! Stopped in the reverse order: services are drained while the proxy still knows their traffic, and the last transitions
-//! are written before the store closes.
+//! Stopped in the reverse order: services are drained while the control socket still tells how far that is and the proxy
+//! still knows their traffic, and the last transitions are written before the store closes.
 
 mod listeners;
 mod roles;

@@ -46,7 +46,7 @@ impl Roles {
             Arc::new(proxy.clone()),
             Arc::new(proxy.clone()),
         );
-        let supervisor = self.supervisor(host, deps).await?;
+        let (work, supervisor) = self.supervisor(deps)?;
         let (store, catalog) = (Arc::clone(&self.store), registry);
         let metrics_of = (proxy.clone(), Arc::clone(&catalog), supervisor.clone());
         let api = Api {
@@ -66,6 +66,8 @@ impl Roles {
             },
         };
         self.control(host, api).await?;
+        // Last, so that it ends first: whoever asks meanwhile is told how far the stopping is.
+        supervise(host, work, supervisor.clone()).await?;
         Ok((supervisor, listeners))
     }
 
@@ -98,25 +100,11 @@ impl Roles {
         Ok(handle)
     }
 
-    async fn supervisor(&self, host: &mut Host, deps: Deps) -> anyhow::Result<Handle> {
+    /// Makes the supervisor; commands wait until it runs.
+    fn supervisor(&self, deps: Deps) -> anyhow::Result<(Supervisor, Handle)> {
         let mut options = tutti_supervisor::Options::new(self.data.path().to_owned());
         options.rebuild = self.rebuild;
-        let (supervisor, handle) = Supervisor::new(deps, Arc::clone(&self.application), options)?;
-        let commands = handle.clone();
-        host.start("supervisor", OnEnd::Shutdown, |ready, shutdown| async move {
-            ready.ready();
-            let end = async {
-                shutdown.drain().await;
-                tokio::select! {
-                    () = commands.shutdown() => {}
-                    () = shutdown.abort() => commands.kill().await,
-                }
-            };
-            let (ended, ()) = tokio::join!(supervisor.run(), end);
-            ended.map_err(Into::into)
-        })
-        .await?;
-        Ok(handle)
+        Ok(Supervisor::new(deps, Arc::clone(&self.application), options)?)
     }
 
     async fn control(&self, host: &mut Host, api: Api) -> anyhow::Result<()> {
@@ -136,6 +124,24 @@ impl Roles {
         .await?;
         Ok(())
     }
+}
+
+/// Runs the supervisor until the end is asked for and every service has stopped.
+async fn supervise(host: &mut Host, supervisor: Supervisor, commands: Handle) -> anyhow::Result<()> {
+    host.start("supervisor", OnEnd::Shutdown, |ready, shutdown| async move {
+        ready.ready();
+        let end = async {
+            shutdown.drain().await;
+            tokio::select! {
+                () = commands.shutdown() => {}
+                () = shutdown.abort() => commands.kill().await,
+            }
+        };
+        let (ended, ()) = tokio::join!(supervisor.run(), end);
+        ended.map_err(Into::into)
+    })
+    .await?;
+    Ok(())
 }
 
 /// Sends what Tutti has to say of itself to `<data>/tutti.log`; `TUTTI_LOG` chooses how much (`info` if not set).

@@ -1,0 +1,21 @@
+//! The whole of Tutti, as its users have it: the real program, real processes, real signals.
+//!
+//! Every test has a project folder of its own ([`app::App`]); services run `examples/fixture.rs`, which is as badly
+//! behaved as it is told to be. When a test ends, so does its application, and nothing of it may be left.
+
+#![allow(missing_docs)]
+
+mod app;
+mod client;
+mod control;
+mod crash;
+mod daemon;
+mod doctor;
+mod failing;
+mod files;
+mod gateway;
+mod logs;
+mod long;
+mod operate;
+mod rolling;
+mod start;
