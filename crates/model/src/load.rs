@@ -7,6 +7,7 @@ use tutti_core::code;
 use tutti_ports::routing::Routing;
 
 use crate::app::Application;
+use crate::compose::discover::Found;
 use crate::compose::environment::Environment;
 use crate::compose::files::{Loader, Place};
 use crate::compose::schema::{Shape, top::TOP};
@@ -53,14 +54,10 @@ pub struct Loaded {
 /// Reads and checks an application. Every problem that can be found is in the error.
 pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
     let start = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
-    let mut report = Report::new(Sources::new(&start));
-    let mut env = Environment::new(options.env.clone());
-    let folder = options.project_folder.as_ref().map(|folder| paths::clean(&start.join(folder)));
-    let Some(found) = discover::discover(&start, folder.as_deref(), &options.files, &env, &mut report) else {
-        return Err(report.into_problems());
+    let mut loader = Loader::new(Report::new(Sources::new(&start)));
+    let Some((found, mut env)) = locate(options, &start, &mut loader) else {
+        return Err(loader.report.into_problems());
     };
-    let mut loader = Loader::new(report);
-    read_env_files(options, &start, &found.folder, &mut env, &mut loader);
     let asked = options.project_name.as_deref();
     let name = project::name(asked, &found.files, &found.folder, &env, &mut loader.report);
     let shown = name.as_ref().map_or("", |name| name.as_str()).to_owned();
@@ -95,11 +92,34 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
 /// The project's folder, found as [`load`] finds it. The files themselves may be broken: only their place counts.
 pub fn project_folder(options: &LoadOptions) -> Result<PathBuf, Problems> {
     let start = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
-    let mut report = Report::new(Sources::new(&start));
-    let env = Environment::new(options.env.clone());
+    let mut loader = Loader::new(Report::new(Sources::new(&start)));
+    let found = locate(options, &start, &mut loader);
+    found.map(|(found, _)| found.folder).ok_or_else(|| loader.report.into_problems())
+}
+
+/// Finds the files and the variables. `.env` of the working folder, or of the first file that was named, comes first,
+/// because it may say which files are meant (`COMPOSE_FILE`); that of the project's folder, if it is another one, lies below it.
+fn locate(options: &LoadOptions, start: &Path, loader: &mut Loader) -> Option<(Found, Environment)> {
+    let mut env = Environment::new(options.env.clone());
     let folder = options.project_folder.as_ref().map(|folder| paths::clean(&start.join(folder)));
-    let found = discover::discover(&start, folder.as_deref(), &options.files, &env, &mut report);
-    found.map(|found| found.folder).ok_or_else(|| report.into_problems())
+    let named: Vec<PathBuf> = options.env_files.iter().map(|file| paths::clean(&start.join(file))).collect();
+    let off = matches!(env.get("COMPOSE_DISABLE_ENV_FILE"), Some("1" | "t" | "T" | "true" | "TRUE" | "True"));
+    let of_file = || paths::clean(&start.join(options.files.first()?)).parent().map(Path::to_owned);
+    let near = folder.clone().or_else(of_file).unwrap_or_else(|| start.to_owned());
+    let first = if named.is_empty() { vec![near.join(".env")] } else { named.clone() };
+    let default = |path: &PathBuf| !off && path.is_file();
+    read_env(first.into_iter().filter(|path| !named.is_empty() || default(path)), &mut env, loader);
+    let found = discover::discover(start, folder.as_deref(), &options.files, &env, &mut loader.report)?;
+    if named.is_empty() && found.folder != near {
+        read_env(Some(found.folder.join(".env")).into_iter().filter(default), &mut env, loader);
+    }
+    Some((found, env))
+}
+
+fn read_env(files: impl Iterator<Item = PathBuf>, env: &mut Environment, loader: &mut Loader) {
+    let files: Vec<_> = files.map(|file| (file, None)).collect();
+    let vars = loader.env_files(&files, env);
+    env.add_missing(vars);
 }
 
 /// What is known from the compose files when the overlay is read.
@@ -143,26 +163,6 @@ fn finish(
     let gateway = overlay.and_then(|overlay| overlay::gateway(&overlay, &application, &mut loader.report));
     application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
     application
-}
-
-/// `.env` of the project's folder, else of the working folder; or the files that were named.
-fn read_env_files(
-    options: &LoadOptions,
-    start: &Path,
-    folder: &Path,
-    env: &mut Environment,
-    loader: &mut Loader,
-) {
-    let files: Vec<(PathBuf, Option<crate::source::Span>)> = if options.env_files.is_empty() {
-        let off =
-            matches!(env.get("COMPOSE_DISABLE_ENV_FILE"), Some("1" | "t" | "T" | "true" | "TRUE" | "True"));
-        let default = folder.join(".env");
-        if off || !default.is_file() { Vec::new() } else { vec![(default, None)] }
-    } else {
-        options.env_files.iter().map(|file| (paths::clean(&start.join(file)), None)).collect()
-    };
-    let vars = loader.env_files(&files, &env.clone());
-    env.add_missing(vars);
 }
 
 /// `version` has no meaning any more.

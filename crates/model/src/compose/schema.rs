@@ -172,5 +172,6 @@ pub(crate) const NO_CONTAINER: &str =
     "services are processes here, without a container's own limits and devices";
 pub(crate) const NO_NETWORK: &str = "services share this machine's network; peers are reached through Tutti";
 pub(crate) const NO_IMAGE: &str = "nothing is built into or pulled as an image";
-pub(crate) const NO_MOUNT: &str = "nothing is mounted: a process sees this machine's files";
+pub(crate) const NO_MOUNT: &str = "nothing is mounted: a process sees this machine's files. Where a variable or an argument \
+     names the path inside the container, it becomes the folder outside (`tutti config print --rewrites`)";
 pub(crate) const NO_SWARM: &str = "it speaks of a cluster";

@@ -1,3 +1,5 @@
+//! Problems as they are shown: places, carets, bounds, escapes.
+
 use super::*;
 use std::path::Path;
 use std::sync::Arc;

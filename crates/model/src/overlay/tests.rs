@@ -1,3 +1,5 @@
+//! What an overlay adds to an application, and the mistakes that are found in it.
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 

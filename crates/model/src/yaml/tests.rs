@@ -1,3 +1,5 @@
+//! Trees from texts: scalars, places, merge keys, and what is refused.
+
 use super::*;
 use crate::budget::Budget;
 use crate::diagnostic::Report;

@@ -1,3 +1,5 @@
+//! Lines are cut, kept, bounded, rotated and read back whole.
+
 use super::*;
 use std::time::Duration;
 

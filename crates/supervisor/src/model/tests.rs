@@ -1,3 +1,5 @@
+//! The state machine by tables, and by random histories of commands, crashes and facts.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

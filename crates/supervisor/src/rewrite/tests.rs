@@ -1,3 +1,5 @@
+//! What is an address or path and what only looks like one.
+
 use super::*;
 use proptest::prelude::*;
 use tutti_core::ServiceName;

@@ -140,14 +140,15 @@ pub(super) fn devices(node: &mut Node, report: &mut Report) {
             [source] => (*source, *source, "rwm"),
             [source, target] => (*source, *target, "rwm"),
             [source, target, permissions] => (*source, *target, *permissions),
-            _ => {
-                let message = format!("`{short}` is not a device: it has more than three parts");
-                let hint = "a device is written `source[:target[:permissions]]`";
-                report.add(Problem::error(code::BAD_VALUE, message).at(item.span).hint(hint));
-                item.value = Value::Bad;
-                continue;
-            }
+            _ => ("", "", ""),
         };
+        if source.is_empty() {
+            let message = format!("`{short}` is not a device: it has a source and at most three parts");
+            let hint = "a device is written `source[:target[:permissions]]`";
+            report.add(Problem::error(code::BAD_VALUE, message).at(item.span).hint(hint));
+            item.value = Value::Bad;
+            continue;
+        }
         let target = if target.is_empty() { source } else { target };
         *item = mapping(
             item.span,
