@@ -97,10 +97,13 @@ impl Logs {
                 prefix: !self.no_log_prefix,
                 raw: self.raw,
             };
+            // One for the whole time: between two of them a Ctrl-C would be lost.
+            let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
             loop {
                 let item = tokio::select! {
+                    biased;
+                    _ = &mut interrupted => return Ok(0),
                     item = items.next::<Item>() => item,
-                    _ = tokio::signal::ctrl_c() => return Ok(0),
                 };
                 match item {
                     None => return Ok(0),

@@ -42,10 +42,12 @@ impl Top {
     async fn live(&self, context: &Context, client: &Client) -> anyhow::Result<i32> {
         let mut block = Live::new(&context.out);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
         loop {
             tokio::select! {
+                biased;
+                _ = &mut interrupted => return Ok(0),
                 _ = tick.tick() => {}
-                _ = tokio::signal::ctrl_c() => return Ok(0),
             }
             let overview: Overview = client.get("/v1/top").await?;
             let text = self.table(&overview).render(&context.out);

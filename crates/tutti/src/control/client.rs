@@ -59,6 +59,8 @@ impl Classify for ControlError {
 
 /// Longest wait for an answer that is not a stream: rolling restarts and slow builds take their time.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+/// Longest wait for a sign of life.
+const LOOK: Duration = Duration::from_secs(2);
 /// Largest answer.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -74,9 +76,14 @@ impl Client {
         Self { addr: Addr::unix(socket) }
     }
 
-    /// Whether somebody answers.
+    /// Whether somebody answers. A connection alone says little: the system makes it for a process that is just dying, too.
     pub(crate) async fn is_running(&self) -> bool {
-        Stream::connect(&self.addr, Duration::from_secs(2)).await.is_ok()
+        if Stream::connect(&self.addr, LOOK).await.is_err() {
+            return false;
+        }
+        let answer = tokio::time::timeout(LOOK, self.bytes(Method::GET, "/v1/status", Body::empty())).await;
+        // Who is too busy to answer in time is there.
+        !matches!(answer, Ok(Err(ControlError::NotRunning { .. } | ControlError::Broken(_))))
     }
 
     /// Reads something.

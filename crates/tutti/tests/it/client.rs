@@ -58,14 +58,28 @@ pub struct Tally {
 }
 
 impl Load {
+    /// GETs of a path.
     pub fn start(addr: SocketAddr, path: &'static str, connections: usize) -> Self {
+        Self::of(addr, connections, move || Request::get(path).body(Body::empty()).unwrap())
+    }
+
+    /// POSTs with a body, which nobody may send twice.
+    pub fn posting(addr: SocketAddr, path: &'static str, connections: usize) -> Self {
+        Self::of(addr, connections, move || Request::post(path).body(Body::full(vec![b'x'; 1024])).unwrap())
+    }
+
+    fn of(
+        addr: SocketAddr,
+        connections: usize,
+        make: impl Fn() -> Request<Body> + Clone + Send + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared::default());
         let work = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             runtime().block_on(async {
                 let mut all = tokio::task::JoinSet::new();
                 for _ in 0..connections {
-                    all.spawn(keep_asking(addr, path, Arc::clone(&work)));
+                    all.spawn(keep_asking(addr, make.clone(), Arc::clone(&work)));
                 }
                 while let Some(ended) = all.join_next().await {
                     ended.unwrap();
@@ -111,10 +125,10 @@ impl Home for Seat {
 /// So many failures are kept; a test wants none.
 const FAILURES: usize = 100_000;
 
-async fn keep_asking(addr: SocketAddr, path: &'static str, shared: Arc<Shared>) {
+async fn keep_asking(addr: SocketAddr, make: impl Fn() -> Request<Body>, shared: Arc<Shared>) {
     let seat = Arc::new(Seat::default());
     while !shared.stop.load(Ordering::Relaxed) {
-        let answer = tokio::time::timeout(PATIENCE, one(addr, path, &seat, &shared)).await;
+        let answer = tokio::time::timeout(PATIENCE, one(addr, make(), &seat, &shared)).await;
         let answer = answer.unwrap_or_else(|_| Err("no answer in time".into()));
         let mut tally = shared.tally.lock().unwrap();
         match answer {
@@ -129,7 +143,12 @@ async fn keep_asking(addr: SocketAddr, path: &'static str, shared: Arc<Shared>) 
     }
 }
 
-async fn one(addr: SocketAddr, path: &str, seat: &Arc<Seat>, shared: &Shared) -> Result<String, String> {
+async fn one(
+    addr: SocketAddr,
+    mut request: Request<Body>,
+    seat: &Arc<Seat>,
+    shared: &Shared,
+) -> Result<String, String> {
     let kept = seat.0.lock().unwrap().take().filter(Connection::is_usable);
     let connection = match kept {
         Some(connection) => connection,
@@ -141,7 +160,7 @@ async fn one(addr: SocketAddr, path: &str, seat: &Arc<Seat>, shared: &Shared) ->
             Connection::new(stream, &h1::Settings::default(), home)
         }
     };
-    let request = Request::get(path).header("host", "shop.test").body(Body::empty()).unwrap();
+    request.headers_mut().insert("host", http::HeaderValue::from_static("shop.test"));
     let response = connection.send(request).await.map_err(|error| tutti_core::error::chain(&error))?;
     let (status, body) = (response.status(), response.into_body());
     let (body, _) = body.collect(1 << 20).await.map_err(|error| tutti_core::error::chain(&error))?;

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::app::{App, Process, signal};
+use crate::app::{App, PATIENCE, Process, signal, wait_for_end};
 
 fn keeper(app: &App) -> Process {
     let found = app.processes().into_iter().find(|process| process.command.contains(" keeper "));
@@ -52,7 +52,7 @@ fn the_death_of_tutti_and_its_keeper_together_is_cleaned_up_by_the_next_up() {
     signal(keeper, Signal::STOP);
     signal(daemon, Signal::KILL);
     signal(keeper, Signal::KILL);
-    crate::app::wait_for_end(keeper, crate::app::PATIENCE);
+    assert!([keeper, daemon].iter().all(|pid| wait_for_end(*pid, PATIENCE)));
     app.up();
     let tutti = app.processes().iter().filter(|process| process.command.starts_with("sleep ")).count();
     assert_eq!(tutti, 1, "the daemon of the first run is still there: {:#?}", app.processes());

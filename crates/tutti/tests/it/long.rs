@@ -33,7 +33,8 @@ fn a_rolling_restart_of_every_service_fails_none_of_100_000_requests() {
     );
     app.up();
     // Half of the load goes through a service to another one, so that the doors are under load too.
-    let loads = [Load::start(app.edge("web"), "/call/API_URL/pid", 4), Load::start(app.edge("shop"), "/", 4)];
+    let loads =
+        [Load::start(app.edge("web"), "/call/API_URL/pid", 4), Load::posting(app.edge("shop"), "/", 4)];
     let begun = Instant::now();
     let mut rounds = 0;
     while loads.iter().map(|load| load.tally().ok).sum::<u64>() < REQUESTS {

@@ -55,6 +55,13 @@ fn scale_changes_how_many_run() {
 }
 
 #[test]
+fn up_scales_as_compose_does() {
+    let app = App::of(&["web"]);
+    app.tutti(&["up", "-d", "--scale", "web=2"]).ok();
+    assert_eq!(app.service("web")["ready"], 2);
+}
+
+#[test]
 fn a_stopped_service_stays_stopped_until_it_is_started() {
     let app = App::of(&["web", "api"]);
     app.up();

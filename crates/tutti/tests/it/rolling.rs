@@ -51,6 +51,19 @@ fn a_rolling_restart_of_one_replica_fails_no_request() {
 }
 
 #[test]
+fn a_rolling_restart_fails_no_request_that_may_not_be_sent_twice() {
+    let app = replicated(2);
+    app.up();
+    let load = Load::posting(app.edge("web"), "/", 4);
+    load.reach(500, LONG);
+    app.tutti(&["restart", "web"]).ok();
+    load.reach(load.tally().ok + 500, LONG);
+    let tally = load.finish();
+    assert_eq!(tally.failed, Vec::<String>::new(), "of {} requests", tally.ok);
+    assert_eq!(tally.answers.len(), 4, "{tally:?}");
+}
+
+#[test]
 fn slow_requests_end_on_the_instance_that_is_restarted() {
     let app = replicated(1);
     app.up();
