@@ -566,11 +566,3 @@ proptest! {
         }
     }
 }
-
-mod reload {
-    use super::*;
-
-    fn names(of: &[&str]) -> Vec<ServiceName> {
-        of.iter().map(|name| ServiceName::new(name).unwrap()).collect()
-    }
-}

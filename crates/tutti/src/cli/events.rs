@@ -7,11 +7,13 @@ use crate::term::{self, Style};
 
 /// Whether an event is worth a line beside a live block, which shows the rest.
 pub(crate) fn matters(kind: &EventKind) -> bool {
+    if let EventKind::Exited { exit, .. } = kind {
+        return exit.status != Some(0);
+    }
     matches!(
         kind,
         EventKind::SetupFinished { error: Some(_), .. }
             | EventKind::Unhealthy { .. }
-            | EventKind::Exited { .. }
             | EventKind::CrashLoop { .. }
             | EventKind::Killing { .. }
             | EventKind::Failed { .. }

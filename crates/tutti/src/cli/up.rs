@@ -237,6 +237,9 @@ impl<'a> Show<'a> {
 
     /// The application is there: from now on there are only lines.
     fn finish(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.board.event(&event);
+        }
         self.look();
         self.board.finish();
         self.status = None;
