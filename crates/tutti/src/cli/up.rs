@@ -156,6 +156,7 @@ impl Up {
             code = outcome.and_then(|outcome| tell(context, &outcome, "ready"));
             if code.is_ok() {
                 addresses(context, &engine.listeners());
+                context.say(&context.err.paint.on(Style::Dim, "Ctrl-C stops it"));
                 tokio::select! {
                     () = show.run() => {}
                     () = engine.shutdown_asked() => {}
