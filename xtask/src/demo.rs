@@ -1,10 +1,11 @@
 //! `cargo xtask demo`: the two minutes that a newcomer gives us.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::shell;
 
@@ -40,8 +41,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut up = Command::new(binary()?);
     println!("starting the shop: tutti up, in examples/shop; Ctrl-C stops it");
-    let well = shell::succeeds(up.arg("up").args(&args.up).current_dir(shop))?;
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // In place of this process, so that Ctrl-C and the exit code are those of `tutti up`.
+    let error = up.arg("up").args(&args.up).current_dir(shop).exec();
+    Err(error).with_context(|| format!("cannot run {}", up.get_program().to_string_lossy()))
 }
 
 /// Where cargo puts the release binary, also with a target directory of the user's own.

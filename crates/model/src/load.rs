@@ -18,7 +18,8 @@ use crate::yaml::Node;
 use crate::{listens, normal, overlay, routing};
 
 /// What to load. Everything but `folder` may be left empty.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct LoadOptions {
     /// Where to begin: the working folder. Relative paths of the options begin here.
     pub folder: PathBuf,

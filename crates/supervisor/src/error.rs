@@ -43,6 +43,12 @@ pub enum SupervisorError {
     /// More instances than can be.
     #[error("{0} replicas are more than the limit of {1}")]
     TooManyReplicas(u32, u32),
+    /// The new definition of the application cannot be had.
+    #[error("{0}")]
+    BadDefinition(String),
+    /// The new definition of the application needs a new start.
+    #[error("{0}, which a running application cannot take over: `tutti down && tutti up`")]
+    NeedsRestart(String),
     /// The keeper could not be started.
     #[error("the keeper of the processes cannot be started")]
     Keeper(#[source] io::Error),
@@ -77,7 +83,9 @@ impl Classify for SupervisorError {
             | SupervisorError::UnknownInstance(_) => Kind::NotFound,
             SupervisorError::FixedPort { .. }
             | SupervisorError::NotOurs { .. }
+            | SupervisorError::BadDefinition(_)
             | SupervisorError::Start(..) => Kind::Invalid,
+            SupervisorError::NeedsRestart(_) => Kind::Conflict,
             SupervisorError::TooManyReplicas(..) => Kind::Exhausted,
             SupervisorError::Closed => Kind::Unavailable,
             SupervisorError::Keeper(_)

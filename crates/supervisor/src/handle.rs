@@ -1,9 +1,11 @@
 //! What the rest of Tutti holds: commands in, status, events and logs out. Cheap to clone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tutti_core::{InstanceId, ServiceName};
+use tutti_model::app::Application;
 use tutti_ports::exec::Exec;
 
 use crate::error::SupervisorError;
@@ -12,7 +14,7 @@ use crate::exec::{ExecSpec, Place, Running};
 use crate::logs::{Follower, LogLine, LogQuery};
 use crate::metrics::Metrics;
 use crate::rewrite::Rewrite;
-use crate::service::{Command, Shared};
+use crate::service::{Command, Reloaded, Shared};
 use crate::stats::Sample;
 use crate::status::{Rollout, ServiceState, ServiceStatus, Settled, Status};
 
@@ -41,15 +43,44 @@ impl Handle {
 
     /// Wants these services not to run; none named: every service. What depends on others stops first.
     pub async fn stop(&self, services: &[ServiceName]) -> Result<(), SupervisorError> {
+        self.stop_within(services, None).await
+    }
+
+    /// The same; `grace` says how long their processes may take to stop before they are killed, `None`: as their
+    /// definitions say.
+    pub async fn stop_within(
+        &self,
+        services: &[ServiceName],
+        grace: Option<Duration>,
+    ) -> Result<(), SupervisorError> {
         let services = services.to_vec();
-        self.ask(|reply| Command::Stop { services, reply }).await
+        self.ask(|reply| Command::Stop { services, grace, reply }).await
     }
 
     /// Restarts services that run: each instance is replaced by a new one that is fit before the old one goes.
     /// Those that are stopped are started. None named: every service.
     pub async fn restart(&self, services: &[ServiceName]) -> Result<(), SupervisorError> {
+        self.restart_within(services, None).await
+    }
+
+    /// The same; `grace` as for [`Handle::stop_within`].
+    pub async fn restart_within(
+        &self,
+        services: &[ServiceName],
+        grace: Option<Duration>,
+    ) -> Result<(), SupervisorError> {
         let services = services.to_vec();
-        self.ask(|reply| Command::Restart { services, reply }).await
+        self.ask(|reply| Command::Restart { services, grace, reply }).await
+    }
+
+    /// Takes another definition of the application into force. Services whose definition changed are replaced by a
+    /// rolling restart if they run; new ones are known, and started by [`Handle::up`]; those that are gone are stopped
+    /// and then forgotten. Refused, and nothing changed, where only a new start can do it.
+    pub async fn reload(&self, application: Arc<Application>) -> Result<Reloaded, SupervisorError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Reload { application, reply };
+        self.commands.send(command).await.map_err(|_| SupervisorError::Closed)?;
+        answer.await.map_err(|_| SupervisorError::Closed)?
     }
 
     /// Wants so many instances of a service.
@@ -60,7 +91,12 @@ impl Handle {
 
     /// Stops every service and then the supervisor; returns when nothing runs any more.
     pub async fn shutdown(&self) {
-        let _ = self.commands.send(Command::Shutdown).await;
+        self.shutdown_within(None).await;
+    }
+
+    /// The same; `grace` as for [`Handle::stop_within`].
+    pub async fn shutdown_within(&self, grace: Option<Duration>) {
+        let _ = self.commands.send(Command::Shutdown { grace }).await;
         self.commands.closed().await;
     }
 

@@ -21,7 +21,7 @@ const USUAL_EPHEMERAL: u16 = 32_768;
 /// Ports that are in use by this process's instances, and those that never are given out.
 pub(crate) struct Pool {
     taken: Mutex<HashSet<u16>>,
-    never: HashSet<u16>,
+    never: Mutex<HashSet<u16>>,
     chance: Mutex<Rng>,
 }
 
@@ -40,7 +40,16 @@ impl Drop for Lease {
 impl Pool {
     /// A pool that leaves out the ports that the application publishes or knows by number.
     pub(crate) fn new(never: HashSet<u16>) -> Arc<Self> {
-        Arc::new(Self { taken: Mutex::default(), never, chance: Mutex::new(Rng::from_entropy()) })
+        Arc::new(Self {
+            taken: Mutex::default(),
+            never: Mutex::new(never),
+            chance: Mutex::new(Rng::from_entropy()),
+        })
+    }
+
+    /// Leaves out these ports from now on.
+    pub(crate) fn leave_out(&self, never: HashSet<u16>) {
+        *self.never.lock().unwrap_or_else(PoisonError::into_inner) = never;
     }
 
     /// A port at which nobody listens now.
@@ -51,7 +60,8 @@ impl Pool {
         let begin = self.chance.lock().unwrap_or_else(PoisonError::into_inner).below(count);
         let mut candidates =
             (0..count).filter_map(|n| u16::try_from((begin + n) % count).ok()).map(|n| LOWEST + n);
-        let usable = |port: &u16| !taken.contains(port) && !self.never.contains(port) && is_free(*port);
+        let never = self.never.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = |port: &u16| !taken.contains(port) && !never.contains(port) && is_free(*port);
         let port = match candidates.find(usable) {
             Some(port) => port,
             None => any_free()?,

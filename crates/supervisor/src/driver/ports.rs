@@ -25,12 +25,13 @@ use crate::keeper::{Keeper, Spawn};
 use crate::options::Options;
 use crate::plans::Plans;
 use crate::rewrite::{self, PeerTarget, Targets};
+use crate::service::Current;
 use crate::stats::Usage;
 use crate::sys::proc;
 
 /// The driver.
 pub(crate) struct PortsDriver {
-    application: Arc<Application>,
+    current: Arc<Current>,
     options: Arc<Options>,
     door: Arc<dyn Door>,
     keeper: Keeper,
@@ -40,20 +41,14 @@ pub(crate) struct PortsDriver {
 
 impl PortsDriver {
     pub(crate) fn new(
-        application: Arc<Application>,
+        current: Arc<Current>,
         options: Arc<Options>,
         door: Arc<dyn Door>,
         keeper: Keeper,
         plans: Arc<Plans>,
     ) -> Self {
-        let mut never = HashSet::new();
-        for service in application.services.values() {
-            never.extend(service.listens.iter().map(|listen| listen.port));
-            never.extend(service.published.iter().filter_map(|published| published.host_port));
-            never.extend(service.fixed_port);
-        }
-        never.extend(application.routing.listeners.iter().map(|listener| listener.bind.port()));
-        Self { application, options, door, keeper, plans, pool: Pool::new(never) }
+        let pool = Pool::new(own_ports(&current.get()));
+        Self { current, options, door, keeper, plans, pool }
     }
 
     /// A port for each that it listens at; the first is the main one.
@@ -74,6 +69,7 @@ impl PortsDriver {
 
     fn port(&self, fixed: Option<u16>) -> Result<Lease, StartFailure> {
         let Some(port) = fixed else {
+            self.pool.leave_out(own_ports(&self.current.get()));
             let failed = |error| StartFailure::passing(None, format!("no port could be allocated: {error}"));
             return self.pool.free().map_err(failed);
         };
@@ -86,9 +82,10 @@ impl PortsDriver {
 
     /// Opens the doors to all peers.
     async fn peers(&self, service: &Service) -> Result<BTreeMap<String, PeerTarget>, StartFailure> {
+        let application = self.current.get();
         let mut targets = BTreeMap::new();
         for peer in &service.peers {
-            let Some(meant) = self.application.services.get(&peer.service).filter(|meant| !meant.skip) else {
+            let Some(meant) = application.services.get(&peer.service).filter(|meant| !meant.skip) else {
                 continue;
             };
             let mut target = PeerTarget { service: meant.name.to_string(), ports: BTreeMap::new() };
@@ -117,9 +114,10 @@ impl PortsDriver {
     }
 
     fn standard(&self, order: &Order<'_>, targets: &Targets, main: Option<u16>) -> IndexMap<String, String> {
+        let application = self.current.get();
         let mut peers = BTreeMap::new();
         for target in targets.peers.values() {
-            let main = self.application.services.get(target.service.as_str());
+            let main = application.services.get(target.service.as_str());
             let main = main.and_then(|service| service.listens.iter().find(|listen| !listen.udp));
             let door = match main {
                 Some(listen) => target.ports.get(&listen.port),
@@ -130,7 +128,7 @@ impl PortsDriver {
             }
         }
         environment::standard(&Standard {
-            project: self.application.name.as_str(),
+            project: application.name.as_str(),
             service: order.service,
             instance: order.id.as_str(),
             port: main,
@@ -139,6 +137,18 @@ impl PortsDriver {
             deployment: &self.options.deployment_environment,
         })
     }
+}
+
+/// Ports that the application publishes or knows by number: they are given to nobody else.
+fn own_ports(application: &Application) -> HashSet<u16> {
+    let mut own = HashSet::new();
+    for service in application.services.values() {
+        own.extend(service.listens.iter().map(|listen| listen.port));
+        own.extend(service.published.iter().filter_map(|published| published.host_port));
+        own.extend(service.fixed_port);
+    }
+    own.extend(application.routing.listeners.iter().map(|listener| listener.bind.port()));
+    own
 }
 
 #[async_trait::async_trait]
@@ -150,7 +160,7 @@ impl Driver for PortsDriver {
             peers: self.peers(order.service).await?,
             own: ports.iter().map(|(listen, lease)| (listen.port, lease.port.to_string())).collect(),
             mounts: self.make_volumes(order.service)?,
-            ours: environment::ours(&self.application, order.service, &self.options.data_dir),
+            ours: environment::ours(&self.current.get(), order.service, &self.options.data_dir),
         };
         let mut env = rewrite::environment(name, &order.service.environment, &targets);
         let main = ports.first().map(|(_, lease)| lease.port);

@@ -177,7 +177,9 @@ impl Logs {
         self.metrics.log_lines.add(lines.len() as u64);
         let mut next = self.next.lock().await;
         for line in &mut lines {
-            let seq = next.entry(line.service.clone()).or_insert(1);
+            let seq = next
+                .entry(line.service.clone())
+                .or_insert_with(|| file::last_seq(&self.folder.join(line.service.as_str())) + 1);
             line.seq = *seq;
             *seq += 1;
         }
@@ -221,6 +223,11 @@ impl Logs {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).take();
         let _ = self.disk.send(ToDisk::Close).await;
     }
+}
+
+/// Lines that were printed, oldest first, from a data directory whose Tutti does not run. Blocks.
+pub fn read_back(data_dir: &std::path::Path, query: &LogQuery) -> Vec<LogLine> {
+    query::read(&data_dir.join("logs"), query)
 }
 
 /// Every service that has a log.

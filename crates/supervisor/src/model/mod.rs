@@ -6,6 +6,7 @@
 
 mod backoff;
 mod reconcile;
+mod reload;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -193,6 +194,10 @@ pub(crate) struct Service {
     pub(crate) was_ready: bool,
     /// The last reason for waiting that people were told.
     told: String,
+    /// How long its processes may take to stop, if the operator said so.
+    grace: Option<Duration>,
+    /// The application does not have it any more: forgotten as soon as nothing of it runs.
+    gone: bool,
 }
 
 /// All services.
@@ -205,19 +210,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(specs: Vec<Spec>, backoff: Backoff, ready_timeout: Duration, chance: Rng) -> Self {
-        let service = |spec: Spec| Service {
-            wanted: false,
-            replicas: spec.replicas,
-            generation: 1,
-            setup: Setup::Due,
-            released: false,
-            slots: Vec::new(),
-            rollout: None,
-            was_ready: false,
-            told: String::new(),
-            spec,
-        };
-        let services = specs.into_iter().map(|spec| (spec.name.clone(), service(spec))).collect();
+        let services = specs.into_iter().map(|spec| (spec.name.clone(), Service::new(spec))).collect();
         Self { services, backoff, ready_timeout, chance }
     }
 
@@ -368,13 +361,14 @@ impl Machine {
     /// An instance has no request under way any more, or patience ended.
     pub(crate) fn drained(&mut self, id: &InstanceKey, cut_off: u64, now: Duration) -> Vec<Action> {
         let Some(service) = self.services.get_mut(&id.service) else { return Vec::new() };
+        let grace = service.grace();
         let Some(slot) = service.slots.iter_mut().find(|slot| slot.ordinal == id.ordinal) else {
             return Vec::new();
         };
         if slot.at != At::Draining {
             return Vec::new();
         }
-        slot.at = At::Stopping { kill_at: now.saturating_add(service.spec.grace), killed: false };
+        slot.at = At::Stopping { kill_at: now.saturating_add(grace), killed: false };
         let tell = EventKind::Stopping { instance: id.id(), cut_off };
         vec![
             Action::Tell(id.service.clone(), tell),
@@ -450,8 +444,31 @@ impl Machine {
 }
 
 impl Service {
+    fn new(spec: Spec) -> Self {
+        Self {
+            wanted: false,
+            replicas: spec.replicas,
+            generation: 1,
+            setup: Setup::Due,
+            released: false,
+            slots: Vec::new(),
+            rollout: None,
+            was_ready: false,
+            told: String::new(),
+            grace: None,
+            gone: false,
+            spec,
+        }
+    }
+
+    /// How long its processes may take to stop.
+    pub(super) fn grace(&self) -> Duration {
+        self.grace.unwrap_or(self.spec.grace)
+    }
+
     fn want(&mut self) {
         self.wanted = true;
+        self.grace = None;
         if matches!(self.setup, Setup::Failed(_)) {
             self.setup = Setup::Due;
         }

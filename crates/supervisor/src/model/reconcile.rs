@@ -21,6 +21,7 @@ impl Machine {
                 changed |= self.reconcile(at, now, &mut actions);
             }
             if !changed {
+                self.forget();
                 return actions;
             }
         }
@@ -237,7 +238,7 @@ fn service_is_idle(service: Option<&Service>) -> bool {
 impl Service {
     /// Takes a slot out: drains what works, stops what starts, forgets what is not there.
     pub(super) fn begin_stop(&mut self, ordinal: u32, now: Duration, actions: &mut Vec<Action>) {
-        let grace = self.spec.grace;
+        let grace = self.grace();
         let name = self.spec.name.clone();
         let stop_signal = self.spec.stop_signal;
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.ordinal == ordinal) else { return };

@@ -23,7 +23,11 @@ impl Supervisor {
                 self.deaf = true;
                 self.begin_shutdown();
             }
-            Some(Command::Shutdown) => self.begin_shutdown(),
+            Some(Command::Shutdown { grace }) => {
+                self.begin_shutdown();
+                let names: Vec<ServiceName> = self.machine.services.keys().cloned().collect();
+                self.machine.patience(&names, grace);
+            }
             Some(Command::Kill) => {
                 self.begin_shutdown();
                 self.kill();
@@ -34,17 +38,21 @@ impl Supervisor {
                 let names = self.names(&services);
                 self.answer(reply, names, |this, names| this.machine.up(&names, dependencies));
             }
-            Some(Command::Stop { services, reply }) => {
+            Some(Command::Stop { services, grace, reply }) => {
                 let names = self.names(&services);
-                self.answer(reply, names, |this, names| this.machine.stop(&names));
+                self.answer(reply, names, |this, names| {
+                    this.machine.stop(&names);
+                    this.machine.patience(&names, grace);
+                });
             }
-            Some(Command::Restart { services, reply }) => {
+            Some(Command::Restart { services, grace, reply }) => {
                 let names = self.names(&services).and_then(|names| match services.is_empty() {
                     true => Ok(names),
                     false => self.ours(names),
                 });
                 self.answer(reply, names, |this, names| {
                     let actions = this.machine.restart(&names);
+                    this.machine.patience(&names, grace);
                     this.act(actions);
                 });
             }
@@ -52,6 +60,7 @@ impl Supervisor {
                 let checked = self.may_scale(&service, replicas);
                 self.answer(reply, checked, |this, ()| this.machine.scale(&service, replicas));
             }
+            Some(Command::Reload { application, reply }) => self.reload(application, reply),
             Some(Command::Sample { reply }) => self.sample(Some(reply)),
         }
     }
@@ -73,11 +82,11 @@ impl Supervisor {
     /// The named services, or all.
     fn names(&self, names: &[ServiceName]) -> Result<Vec<ServiceName>, SupervisorError> {
         if names.is_empty() {
-            return Ok(self.machine.services.keys().cloned().collect());
+            return Ok(self.machine.present().cloned().collect());
         }
-        let missing = names.iter().find(|name| !self.machine.services.contains_key(*name));
+        let missing = names.iter().find(|name| !self.machine.present().any(|known| known == *name));
         match missing {
-            Some(name) => Err(unknown(&self.shared.application, name.as_str())),
+            Some(name) => Err(unknown(&self.shared.current.get(), name.as_str())),
             None => Ok(names.to_vec()),
         }
     }
@@ -99,7 +108,7 @@ impl Supervisor {
         if replicas > MOST_REPLICAS {
             return Err(SupervisorError::TooManyReplicas(replicas, MOST_REPLICAS));
         }
-        let fixed = self.shared.application.services.get(name).and_then(|service| service.fixed_port);
+        let fixed = self.shared.current.get().services.get(name).and_then(|service| service.fixed_port);
         match fixed.filter(|_| replicas > 1) {
             Some(port) => Err(SupervisorError::FixedPort { service: name.to_string(), port, replicas }),
             None => Ok(()),
@@ -158,9 +167,10 @@ impl Supervisor {
     pub(super) fn look_at_health(&mut self) {
         let view = Arc::clone(&self.view.borrow_and_update());
         let now = self.now();
+        let application = self.shared.current.get();
         let mut actions = Vec::new();
         for instance in view.services.values().flatten() {
-            if let Some(key) = key_of(&self.shared.application, &instance.spec.id) {
+            if let Some(key) = key_of(&application, &instance.spec.id) {
                 actions.extend(self.machine.health(&key, instance.health, &instance.reason, now));
             }
         }
@@ -193,7 +203,7 @@ impl Supervisor {
     }
 
     fn launch(&mut self, key: InstanceKey) {
-        let service = self.shared.application.services.get(&key.service).cloned();
+        let service = self.shared.current.get().services.get(&key.service).cloned();
         let (Some(service), Some(plan)) = (service, self.shared.plans.get(&key.service)) else { return };
         // Unbounded, and yet bounded: the machine gives a handful of orders to an instance in its life.
         let (sender, orders) = mpsc::unbounded_channel();
@@ -203,7 +213,7 @@ impl Supervisor {
     }
 
     fn set_up(&mut self, name: &ServiceName) {
-        let Some(service) = self.shared.application.services.get(name).cloned() else { return };
+        let Some(service) = self.shared.current.get().services.get(name).cloned() else { return };
         let (keep, cancelled) = oneshot::channel::<()>();
         self.setups.insert(name.clone(), keep);
         let (shared, facts) = (Arc::clone(&self.shared), self.tell.clone());
@@ -249,7 +259,7 @@ impl Supervisor {
 
 /// Puts services that run elsewhere into the catalog.
 pub(super) async fn register_external(shared: Arc<Shared>) {
-    let application = Arc::clone(&shared.application);
+    let application = shared.current.get();
     for service in application.services.values().filter(|s| !s.skip && !s.external.is_empty()) {
         let mut endpoints = Vec::new();
         for (port, address) in &service.external {
@@ -282,7 +292,7 @@ async fn prepare(shared: &Arc<Shared>, service: Service) -> Result<(), Failure> 
         return Err(Failure { reason, code: Some(code::FIXED_PORT_REPLICAS) });
     }
     let (name, planning) = (service.name.clone(), Arc::clone(shared));
-    let plan = move || planning.plans.make(&service, &planning.application.folder, &planning.options);
+    let plan = move || planning.plans.make(&service, &planning.current.get().folder, &planning.options);
     let plan = tokio::task::spawn_blocking(plan).await;
     let plan = plan.map_err(|error| Failure { reason: error.to_string(), code: None })?;
     let plan = plan.map_err(|why| Failure { reason: why.reason, code: why.code })?;

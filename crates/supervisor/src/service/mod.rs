@@ -6,6 +6,7 @@
 mod act;
 mod elsewhere;
 mod instance;
+mod reload;
 mod shared;
 mod status;
 
@@ -36,6 +37,8 @@ use crate::setup::{DriverRunner, Progress, Setup};
 use crate::stats::Stats;
 use crate::status::{Exit, Status};
 pub(crate) use instance::InstanceOrder;
+pub(crate) use reload::Current;
+pub use reload::Reloaded;
 pub(crate) use shared::Shared;
 
 /// Most replicas of one service: what fits the ports that are given out, many times over.
@@ -47,11 +50,12 @@ const FACTS: usize = 1024;
 /// What a handle asks for.
 pub(crate) enum Command {
     Up { services: Vec<ServiceName>, dependencies: bool, reply: Reply },
-    Stop { services: Vec<ServiceName>, reply: Reply },
-    Restart { services: Vec<ServiceName>, reply: Reply },
+    Stop { services: Vec<ServiceName>, grace: Option<Duration>, reply: Reply },
+    Restart { services: Vec<ServiceName>, grace: Option<Duration>, reply: Reply },
     Scale { service: ServiceName, replicas: u32, reply: Reply },
     Sample { reply: Reply },
-    Shutdown,
+    Reload { application: Arc<Application>, reply: oneshot::Sender<Result<Reloaded, SupervisorError>> },
+    Shutdown { grace: Option<Duration> },
     Kill,
 }
 
@@ -122,9 +126,10 @@ impl Supervisor {
         let (keeper, keeper_loop) = Keeper::start(options.keeper.clone(), &run, Arc::clone(&metrics))
             .map_err(SupervisorError::Keeper)?;
         let plans = Arc::new(Plans::default());
+        let current = Arc::new(Current::new(Arc::clone(&application)));
         let (door, planned) = (Arc::clone(&deps.door), Arc::clone(&plans));
         let driver =
-            PortsDriver::new(Arc::clone(&application), Arc::clone(&options), door, keeper.clone(), planned);
+            PortsDriver::new(Arc::clone(&current), Arc::clone(&options), door, keeper.clone(), planned);
         let driver: Arc<dyn Driver> = Arc::new(driver);
         let (setup, progress) = make_setup(&options, &driver);
         let machine = Machine::new(
@@ -136,7 +141,7 @@ impl Supervisor {
         let view = deps.catalog.watch();
         let shared = Arc::new(Shared {
             deps,
-            application,
+            current,
             options,
             driver,
             keeper,

@@ -11,6 +11,7 @@ use tutti_model::app::{Application, Command};
 use tutti_ports::catalog::Endpoint;
 use tutti_ports::exec::{Exec, ExecError, Finished};
 
+use super::Current;
 use crate::diagnose::StartFailure;
 use crate::driver::{Driver, Order, Prepared, Surroundings};
 use crate::error::SupervisorError;
@@ -34,7 +35,7 @@ const OUTPUT_BYTES: usize = 4096;
 /// What the loop, its tasks and the handles share.
 pub(crate) struct Shared {
     pub(crate) deps: Deps,
-    pub(crate) application: Arc<Application>,
+    pub(crate) current: Arc<Current>,
     pub(crate) options: Arc<Options>,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) keeper: Keeper,
@@ -111,13 +112,14 @@ impl Shared {
         name: &ServiceName,
         command: Option<Command>,
     ) -> Result<Prepared, SupervisorError> {
-        let Some(service) = self.application.services.get(name) else {
-            return Err(unknown(&self.application, name.as_str()));
+        let application = self.current.get();
+        let Some(service) = application.services.get(name) else {
+            return Err(unknown(&application, name.as_str()));
         };
         let plan = match self.plans.get(name) {
             Some(plan) => plan,
             None => {
-                let made = self.plans.make(service, &self.application.folder, &self.options);
+                let made = self.plans.make(service, &application.folder, &self.options);
                 made.map_err(start_error)?
             }
         };

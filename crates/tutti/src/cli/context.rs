@@ -14,7 +14,7 @@ use tutti_store::DataDir;
 use super::Global;
 use crate::control::{Client, socket_path};
 use crate::exit;
-use crate::term::{Out, Style};
+use crate::term::{ColorChoice, Out, Style};
 
 /// The surroundings of a verb.
 #[derive(Debug)]
@@ -38,6 +38,12 @@ impl Context {
     pub(crate) fn new(global: Global) -> Self {
         let (out, err) = (Out::stdout(global.color), Out::stderr(global.color));
         Self { json: global.json, global, out, err }
+    }
+
+    /// No colour from here on, whatever `--color` says.
+    pub(crate) fn no_color(&mut self) {
+        self.global.color = ColorChoice::Never;
+        (self.out, self.err) = (Out::stdout(ColorChoice::Never), Out::stderr(ColorChoice::Never));
     }
 
     /// Runs a future to its end on a small runtime.
@@ -76,6 +82,11 @@ impl Context {
         })
     }
 
+    /// The same, with the profiles of services that are named active.
+    pub(crate) fn load_options_for(&self, services: &[String]) -> anyhow::Result<LoadOptions> {
+        Ok(LoadOptions { services: services.to_vec(), ..self.load_options()? })
+    }
+
     /// Loads the model; problems are shown, all of them, and end the verb.
     pub(crate) fn load(&self) -> anyhow::Result<Loaded> {
         self.load_for(&[])
@@ -83,7 +94,7 @@ impl Context {
 
     /// The same, with the profiles of services that are named active.
     pub(crate) fn load_for(&self, services: &[String]) -> anyhow::Result<Loaded> {
-        let options = LoadOptions { services: services.to_vec(), ..self.load_options()? };
+        let options = self.load_options_for(services)?;
         match tutti_model::load(&options) {
             Ok(loaded) => Ok(loaded),
             Err(problems) => {
@@ -99,7 +110,8 @@ impl Context {
             return Ok(());
         }
         let count = loaded.notices.len();
-        self.say(&format!("{count} notices about your files: `tutti config check` shows them"));
+        let noun = if count == 1 { "notice" } else { "notices" };
+        self.say(&format!("{count} {noun} about your files: `tutti config check` shows them"));
         Ok(())
     }
 

@@ -19,6 +19,18 @@ pub(crate) struct Exec {
     /// The command
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
+    /// The instance of this number
+    #[arg(long, value_name = "N")]
+    index: Option<u32>,
+    /// Taken as Compose takes it: the command has this terminal if there is one
+    #[arg(short = 'T', long = "no-tty", alias = "no-TTY", hide = true)]
+    no_tty: bool,
+    /// Taken as Compose takes it
+    #[arg(short, long, hide = true)]
+    interactive: bool,
+    /// Taken as Compose takes it
+    #[arg(short, long, hide = true)]
+    tty: bool,
     /// Set or change a variable
     #[arg(short, long, value_name = "KEY=VALUE")]
     env: Vec<String>,
@@ -31,7 +43,10 @@ impl Exec {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
         let place: Place = context.block_on(async {
             let mut query = Query::default();
-            query.push("of", &self.service);
+            let of = self
+                .index
+                .map_or_else(|| self.service.clone(), |number| format!("{}-{number}", self.service));
+            query.push("of", of);
             Ok(context.client()?.get(&format!("/v1/surroundings?{query}")).await?)
         })?;
         execute(&place, &self.command, &self.env, self.workdir.as_deref())

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tutti_core::InstanceId;
-use tutti_supervisor::logs::{Fields, LogLine, Stream, fields};
+use tutti_supervisor::logs::{Fields, LogLine, LogQuery, fields};
 
 use super::Context;
+use crate::control::{Client, ControlError};
 use crate::query::Query;
 use crate::term::{self, Paint, Style};
 
@@ -31,6 +32,12 @@ pub(crate) struct Logs {
     /// Only this instance, such as web-2
     #[arg(long, value_name = "INSTANCE")]
     instance: Option<String>,
+    /// Of one service: only the instance of this number
+    #[arg(long, value_name = "N", conflicts_with = "instance")]
+    index: Option<u32>,
+    /// No colour
+    #[arg(long)]
+    no_color: bool,
     /// Show the time of each line
     #[arg(short, long)]
     timestamps: bool,
@@ -87,30 +94,107 @@ fn moment(text: &str) -> Result<u64, String> {
 }
 
 impl Logs {
-    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
+    /// The logs of services from their newest lines on.
+    pub(crate) fn following(services: &[String], timestamps: bool, prefix: bool) -> Self {
+        let tail = Some(Tail::Last(10));
+        Self {
+            services: services.to_vec(),
+            follow: true,
+            tail,
+            timestamps,
+            no_log_prefix: !prefix,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn run(&self, context: &mut Context) -> anyhow::Result<i32> {
+        if self.no_color {
+            context.no_color();
+        }
+        let context = &*context;
         context.block_on(async {
             let client = context.client()?;
-            let mut items = client.stream(&format!("/v1/logs?{}", self.query())).await?;
-            let printer = Printer {
-                paint: context.out.paint,
-                timestamps: self.timestamps,
-                prefix: !self.no_log_prefix,
-                raw: self.raw,
-            };
-            // One for the whole time: between two of them a Ctrl-C would be lost.
-            let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
-            loop {
-                let item = tokio::select! {
-                    biased;
-                    _ = &mut interrupted => return Ok(0),
-                    item = items.next::<Item>() => item,
-                };
-                match item {
-                    None => return Ok(0),
-                    Some(item) => self.show(context, &printer, &item.context("the logs ended early")?)?,
-                }
+            match self.show_until_interrupted(context, &client).await {
+                Err(error) if is_not_running(&error) => self.of_the_stopped(context, error),
+                code => code,
             }
         })
+    }
+
+    /// Shows lines until there are no more, or Ctrl-C.
+    pub(crate) async fn show_until_interrupted(
+        &self,
+        context: &Context,
+        client: &Client,
+    ) -> anyhow::Result<i32> {
+        let mut items = client.stream(&format!("/v1/logs?{}", self.query()?)).await?;
+        let printer = self.printer(context);
+        // One for the whole time: between two of them a Ctrl-C would be lost.
+        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        loop {
+            let item = tokio::select! {
+                biased;
+                _ = &mut interrupted => return Ok(0),
+                item = items.next::<Item>() => item,
+            };
+            match item {
+                None => return Ok(0),
+                // With -f the end of Tutti is an end like any other.
+                Some(Err(_)) if self.follow => return Ok(0),
+                Some(item) => self.show(context, &printer, &item.context("the logs ended early")?)?,
+            }
+        }
+    }
+
+    /// Nothing runs: what was printed before is in the files.
+    fn of_the_stopped(&self, context: &Context, error: anyhow::Error) -> anyhow::Result<i32> {
+        let data_dir = context.data_dir()?;
+        if !data_dir.join("logs").is_dir() {
+            return Err(error);
+        }
+        for service in &self.services {
+            let known = data_dir.join("logs").join(service).is_dir();
+            anyhow::ensure!(known, "there are no logs of a service {service:?}, and nothing runs here");
+        }
+        let query = LogQuery {
+            services: self.services.clone(),
+            instance: self.instance()?,
+            since_us: self.since,
+            until_us: self.until,
+            tail: self.lines(),
+        };
+        let printer = self.printer(context);
+        for line in tutti_supervisor::logs::read_back(&data_dir, &query) {
+            self.show(context, &printer, &Item::Line(line))?;
+        }
+        if self.follow {
+            context.say("nothing runs here, so nothing more will come");
+        }
+        Ok(0)
+    }
+
+    fn printer(&self, context: &Context) -> Printer {
+        Printer {
+            paint: context.out.paint,
+            timestamps: self.timestamps,
+            prefix: !self.no_log_prefix,
+            raw: self.raw,
+        }
+    }
+
+    fn instance(&self) -> anyhow::Result<Option<String>> {
+        match (self.index, self.services.as_slice()) {
+            (None, _) => Ok(self.instance.clone()),
+            (Some(number), [service]) => Ok(Some(format!("{service}-{number}"))),
+            (Some(_), _) => anyhow::bail!("--index needs exactly one service"),
+        }
+    }
+
+    fn lines(&self) -> Option<usize> {
+        match self.tail {
+            Some(Tail::Last(lines)) => Some(lines),
+            Some(Tail::All) | None => None,
+        }
     }
 
     fn show(&self, context: &Context, printer: &Printer, item: &Item) -> anyhow::Result<()> {
@@ -124,11 +208,11 @@ impl Logs {
         Ok(())
     }
 
-    fn query(&self) -> Query {
+    fn query(&self) -> anyhow::Result<Query> {
         let mut query = Query::default();
         self.services.iter().for_each(|service| query.push("service", service));
         let pairs = [
-            ("instance", self.instance.clone()),
+            ("instance", self.instance()?),
             ("since_us", self.since.map(|at| at.to_string())),
             ("until_us", self.until.map(|at| at.to_string())),
             ("follow", self.follow.then(|| "1".to_owned())),
@@ -136,11 +220,15 @@ impl Logs {
         pairs
             .into_iter()
             .for_each(|(name, value)| value.into_iter().for_each(|value| query.push(name, value)));
-        if let Some(Tail::Last(lines)) = self.tail {
+        if let Some(lines) = self.lines() {
             query.push("tail", lines.to_string());
         }
-        query
+        Ok(query)
     }
+}
+
+fn is_not_running(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ControlError::NotRunning { .. }))
 }
 
 /// How lines are shown.
@@ -169,7 +257,6 @@ impl Printer {
         }
         match fields(&line.text).filter(|_| !self.raw) {
             Some(fields) => self.fields(&fields, &mut shown),
-            None if line.stream == Stream::Stderr => shown.push_str(&term::safe(&line.text, self.paint.0)),
             None => shown.push_str(&term::safe(&line.text, self.paint.0)),
         }
         if line.cut {

@@ -2,11 +2,14 @@
 //!
 //! A verb is a struct of its flags with a `run`. What verbs share (which project, which output) is [`Context`].
 
+mod behind;
+mod board;
 mod completions;
 mod config;
 mod context;
 mod doctor;
 mod down;
+mod events;
 mod exec;
 mod explain;
 pub(crate) mod logs;
@@ -24,7 +27,7 @@ mod version;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use context::{Context, shown};
 
@@ -32,7 +35,7 @@ use crate::term::ColorChoice;
 
 /// A whole microservice architecture in one program, for services in any language, unmodified.
 #[derive(Debug, Parser)]
-#[command(name = "tutti", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "tutti", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 problems in your files · 4 nothing runs here"
 )]
@@ -40,7 +43,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
 }
 
 /// Flags that every verb takes. As with Compose, `-f` and `-p` stand before the verb: some verbs have an `-f` of their own.
@@ -71,7 +74,7 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// When to use colour
-    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto", alias = "ansi")]
     pub(crate) color: ColorChoice,
 }
 
@@ -130,18 +133,22 @@ enum Verb {
     Completions(completions::Completions),
     /// The process behind `up -d`
     #[command(hide = true)]
-    Daemon(up::Daemon),
+    Daemon(behind::Daemon),
 }
 
 impl Cli {
     /// Carries out the verb; the number is the exit code.
     pub(crate) fn run(self) -> anyhow::Result<i32> {
-        let context = Context::new(self.global);
-        match self.verb {
-            Verb::Up(verb) => verb.run(&context),
+        let mut context = Context::new(self.global);
+        let Some(verb) = self.verb else {
+            context.out.write(&Self::command().render_help().to_string());
+            return Ok(0);
+        };
+        match verb {
+            Verb::Up(verb) => verb.run(&mut context),
             Verb::Down(verb) => verb.run(&context),
             Verb::Ps(verb) => verb.run(&context),
-            Verb::Logs(verb) => verb.run(&context),
+            Verb::Logs(verb) => verb.run(&mut context),
             Verb::Restart(verb) => verb.run(&context),
             Verb::Stop(verb) => verb.run(&context),
             Verb::Start(verb) => verb.run(&context),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tutti_supervisor::{InstanceStatus, ServiceState, ServiceStatus};
 
 use super::Context;
+use super::board::short;
 use crate::control::wire::{Change, Listening, Overview};
 use crate::query::Query;
 use crate::term::{self, Style, Table};
@@ -14,6 +15,15 @@ use crate::term::{self, Style, Table};
 pub(crate) struct Ps {
     /// Only these services
     services: Vec<String>,
+    /// Taken as Compose takes it: what has stopped is always shown
+    #[arg(short, long, hide = true)]
+    all: bool,
+    /// `table` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Do not cut anything to the terminal's width
+    #[arg(long)]
+    no_trunc: bool,
     /// A row for each instance
     #[arg(short, long)]
     instances: bool,
@@ -26,6 +36,13 @@ pub(crate) struct Ps {
     /// Tell the history of a service's health, with reasons
     #[arg(long, value_name = "SERVICE")]
     why: Option<String>,
+}
+
+/// How it is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Table,
+    Json,
 }
 
 impl Ps {
@@ -50,9 +67,11 @@ impl Ps {
             })
             .collect();
         if let Some(unknown) = self.services.iter().find(|name| overview.status.service(name).is_none()) {
-            anyhow::bail!("there is no service {unknown:?} in {}", overview.project);
+            let known: Vec<&str> =
+                overview.status.services.iter().map(|service| service.name.as_str()).collect();
+            anyhow::bail!("there is no service {unknown:?}; the application has {}", known.join(", "));
         }
-        if context.json {
+        if context.json || self.format == Some(Format::Json) {
             let mut shown = overview.clone();
             shown.status.services = chosen.into_iter().cloned().collect();
             context.print_json(&shown)?;
@@ -64,12 +83,17 @@ impl Ps {
                 .flat_map(|service| &service.instances)
                 .for_each(|i| context.out.line(i.id.as_str()));
         } else {
-            context.out.write(&self.table(context, overview, &chosen));
+            let table = self.table(overview, &chosen);
+            context.out.write(&if self.no_trunc {
+                table.whole(&context.out)
+            } else {
+                table.render(&context.out)
+            });
         }
         Ok(0)
     }
 
-    fn table(&self, context: &Context, overview: &Overview, services: &[&ServiceStatus]) -> String {
+    fn table(&self, overview: &Overview, services: &[&ServiceStatus]) -> Table {
         let mut table =
             Table::new(&["SERVICE", "STATE", "READY", "RESTARTS", "UP", "CPU", "MEMORY", "ADDRESS", "WHY"]);
         for service in services {
@@ -78,7 +102,7 @@ impl Ps {
                 service.instances.iter().for_each(|instance| table.row(instance_row(instance)));
             }
         }
-        table.render(&context.out)
+        table
     }
 }
 
@@ -105,7 +129,11 @@ fn service_row(service: &ServiceStatus, listeners: &[Listening]) -> Vec<Cell> {
     row.extend(usage(&service.instances));
     row.push((addresses.join(" "), Some(Style::Link)));
     row.push((
-        if service.state == ServiceState::Ready { String::new() } else { term::safe(&service.reason, false) },
+        if service.state == ServiceState::Ready {
+            String::new()
+        } else {
+            term::safe(&short(&service.reason), false)
+        },
         None,
     ));
     row

@@ -8,10 +8,14 @@ use crate::control::wire::Services;
 pub(crate) struct Restart {
     /// The services; all if none is named
     services: Vec<String>,
+    /// Seconds until what does not stop is killed [default: its stop_grace_period]
+    #[arg(short, long, value_name = "SECONDS")]
+    timeout: Option<u64>,
 }
 
 impl Restart {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
-        operate::run(context, "/v1/restart", &Services { services: self.services.clone() }, "ready")
+        let request = Services { services: self.services.clone(), timeout_s: self.timeout };
+        operate::run(context, "/v1/restart", &request, "ready")
     }
 }

@@ -8,10 +8,18 @@ use crate::control::wire::Services;
 pub(crate) struct Start {
     /// The services; all if none is named
     services: Vec<String>,
+    /// Taken as Compose takes it: `start` always waits
+    #[arg(long, hide = true)]
+    wait: bool,
 }
 
 impl Start {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
-        operate::run(context, "/v1/start", &Services { services: self.services.clone() }, "ready")
+        operate::run(
+            context,
+            "/v1/start",
+            &Services { services: self.services.clone(), timeout_s: None },
+            "ready",
+        )
     }
 }

@@ -1,18 +1,18 @@
 //! `tutti up`: start the application. In front, with its output, until Ctrl-C; or with `-d` behind, until `tutti down`.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
 
-use anyhow::Context as _;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tutti_model::Loaded;
-use tutti_supervisor::Handle;
-use tutti_supervisor::logs::{Followed, LogQuery};
+use tutti_supervisor::logs::{Followed, Follower, LogQuery};
+use tutti_supervisor::{Event, EventKind, Handle, Reloaded};
 
-use super::logs::Printer;
-use super::operate::{Progress, line_of, tell};
-use super::{Context, scale};
+use super::board::{BEAT, Board};
+use super::logs::{Logs, Printer};
+use super::operate::{tell, watched};
+use super::{Context, behind, scale};
 use crate::control::Client;
 use crate::control::wire::{Listening, Outcome, Overview, UpRequest};
 use crate::engine::{Engine, Settings};
@@ -30,154 +30,282 @@ pub(crate) struct Up {
     /// Run every build step again
     #[arg(long)]
     build: bool,
+    /// Replace also what runs and has not changed
+    #[arg(long)]
+    force_recreate: bool,
+    /// Leave what runs as it is, even if the files have changed
+    #[arg(long, conflicts_with = "force_recreate")]
+    no_recreate: bool,
     /// Do not start what the named services depend on
     #[arg(long)]
     no_deps: bool,
     /// Set how many instances of a service run
     #[arg(long, value_name = "SERVICE=N", value_parser = scale::pair)]
     scale: Vec<(String, u32)>,
+    /// Leave it running behind when everything is ready (as -d does)
+    #[arg(long)]
+    wait: bool,
     /// Longest wait for everything to be ready, in seconds; 0 waits for ever
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait_timeout: u64,
+    /// Stop everything when any instance has ended
+    #[arg(long, conflicts_with_all = ["detach", "wait"])]
+    abort_on_container_exit: bool,
+    /// Stop everything when this service has ended, and end with its exit code
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["detach", "wait"])]
+    exit_code_from: Option<String>,
     /// Show the time of each line
     #[arg(long)]
     timestamps: bool,
     /// Do not say which instance printed a line
     #[arg(long)]
     no_log_prefix: bool,
-}
-
-/// The process behind `up -d`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Daemon {
+    /// No colour
     #[arg(long)]
-    build: bool,
-    /// Services whose profiles are active
-    services: Vec<String>,
+    no_color: bool,
+    /// Taken as Compose takes it: services that the files do not have any more are always stopped
+    #[arg(long, hide = true)]
+    remove_orphans: bool,
+    /// Taken as Compose takes it: nothing is pulled
+    #[arg(long, hide = true, value_name = "POLICY")]
+    pull: Option<String>,
+    /// Taken as Compose takes it: nothing is pulled
+    #[arg(long, hide = true)]
+    quiet_pull: bool,
 }
 
 impl Up {
-    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
+    pub(crate) fn run(&self, context: &mut Context) -> anyhow::Result<i32> {
+        if self.no_color {
+            context.no_color();
+        }
+        let context = &*context;
         context.block_on(async {
             let client = context.client()?;
-            if client.is_running().await {
-                context.say("it runs already; starting what is asked for");
-                return self.ask(context, &client).await;
-            }
+            // Read here in any case: problems are shown where they are asked for, and nothing has been changed.
             let loaded = context.load_for(&self.services)?;
             context.show_notices(&loaded)?;
-            if self.detach {
-                let mut child = self.spawn(context)?;
-                wait_for_answer(&client, &mut child).await?;
-                return self.ask(context, &client).await;
+            if client.is_running().await {
+                return self.again(context, &client).await;
+            }
+            if self.detach || self.wait {
+                behind::start(context, &client, self.build, &self.services).await?;
+                return self.ask(context, &client, false).await;
             }
             self.in_front(context, loaded).await
         })
     }
 
-    fn request(&self) -> UpRequest {
+    fn request(&self, recreate: bool) -> UpRequest {
         UpRequest {
             services: self.services.clone(),
             no_deps: self.no_deps,
             scale: self.scale.iter().cloned().collect::<BTreeMap<_, _>>(),
+            recreate,
             wait_s: self.wait_timeout,
         }
     }
 
+    /// Something runs here: takes changed files into force and starts what is asked for. Without `-d`, shows the output.
+    async fn again(&self, context: &Context, client: &Client) -> anyhow::Result<i32> {
+        if self.no_recreate {
+            context.say("already running");
+        } else {
+            let options = context.load_options_for(&self.services)?;
+            let reloaded: Reloaded = client.post("/v1/reload", &options).await?;
+            context.say(&reload_words(&reloaded));
+        }
+        let code = self.ask(context, client, self.build || self.force_recreate).await?;
+        if self.detach || self.wait || context.json || code != 0 {
+            return Ok(code);
+        }
+        context.say("showing its output; Ctrl-C ends the showing, `tutti down` the application");
+        let shown = Logs::following(&self.services, self.timestamps, !self.no_log_prefix);
+        shown.show_until_interrupted(context, client).await
+    }
+
     /// Has the running Tutti start services.
-    async fn ask(&self, context: &Context, client: &Client) -> anyhow::Result<i32> {
-        let progress = Progress::watch(context, client).await;
-        let outcome = client.post::<Outcome>("/v1/up", &self.request()).await;
-        progress.end().await;
-        let code = tell(context, &outcome?, "ready")?;
+    async fn ask(&self, context: &Context, client: &Client, recreate: bool) -> anyhow::Result<i32> {
+        let request = self.request(recreate);
+        let outcome = watched(context, client, client.post::<Outcome>("/v1/up", &request)).await?;
+        let code = tell(context, &outcome, "ready")?;
         let overview: Overview = client.get("/v1/status").await?;
         addresses(context, &overview.listeners);
         Ok(code)
     }
 
-    /// Starts this program once more, behind.
-    fn spawn(&self, context: &Context) -> anyhow::Result<Child> {
-        let program = std::env::current_exe().context("cannot find this program")?;
-        let mut command = Command::new(program);
-        command.args(context.global.to_args()).arg("daemon");
-        if self.build {
-            command.arg("--build");
-        }
-        command.args(&self.services);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.spawn().context("cannot start Tutti behind")
-    }
-
     /// Runs the application in this process, with its output, until Ctrl-C.
     async fn in_front(&self, context: &Context, loaded: Loaded) -> anyhow::Result<i32> {
-        let settings = Settings { data_dir: context.data_dir()?, command: "tutti up", rebuild: self.build };
+        let settings = Settings {
+            data_dir: context.data_dir()?,
+            command: "tutti up",
+            rebuild: self.build,
+            options: context.load_options_for(&self.services)?,
+        };
         let engine = Engine::start(loaded, settings).await?;
-        let show = self.show(context, engine.supervisor().clone(), engine.started_at_us());
-        let up = async {
-            let request = self.request();
-            let outcome = engine.up(&request).await?;
-            let code = tell(context, &outcome, "ready")?;
-            addresses(context, engine.listeners());
-            anyhow::Ok(code)
-        };
-        tokio::pin!(show);
+        let mut show = Show::new(self, context, engine.supervisor(), engine.started_at_us()).await;
+        let request = self.request(false);
         let started = tokio::select! {
-            code = up => code,
-            () = &mut show => Ok(0),
-            () = engine.shutdown_asked() => Ok(exit::INTERRUPTED),
+            outcome = engine.up(&request) => Some(outcome),
+            () = show.run() => None,
+            () = engine.shutdown_asked() => None,
         };
-        if !matches!(started, Err(_) | Ok(exit::INTERRUPTED)) {
-            tokio::select! {
-                () = &mut show => {}
-                () = engine.shutdown_asked() => {}
+        let mut code = Ok(0);
+        if let Some(outcome) = started {
+            show.finish();
+            code = outcome.and_then(|outcome| tell(context, &outcome, "ready"));
+            if code.is_ok() {
+                addresses(context, &engine.listeners());
+                context.say(&context.err.paint.on(Style::Dim, "Ctrl-C stops it"));
+                tokio::select! {
+                    () = show.run() => {}
+                    () = engine.shutdown_asked() => {}
+                }
             }
         }
+        show.finish();
         context.say("stopping (Ctrl-C again kills)");
+        let asked = show.exit.take();
+        show.watch_for_end();
         let mut ending = std::pin::pin!(engine.end());
         let ended = tokio::select! {
             ended = &mut ending => ended,
             // What is said while stopping is shown until there is nothing more to say.
-            () = &mut show => ending.await,
+            () = show.run() => ending.await,
         };
         ended?;
-        started.map(|code| if code == exit::INTERRUPTED { 0 } else { code })
+        match asked {
+            Some(asked) => Ok(if self.exit_code_from.is_some() { asked } else { 0 }),
+            None => code,
+        }
     }
+}
 
-    /// Shows events, and what services print, until there are no more.
-    async fn show(&self, context: &Context, supervisor: Handle, since_us: u64) {
-        let mut events = supervisor.events();
+/// What another definition changed, in words.
+fn reload_words(reloaded: &Reloaded) -> String {
+    if reloaded.is_empty() {
+        return "already running, and the files say the same as before".to_owned();
+    }
+    let part = |names: &std::collections::BTreeSet<String>, word: &str| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        (!names.is_empty()).then(|| format!("{} {word}", names.join(", ")))
+    };
+    let parts = [
+        part(&reloaded.changed, "changed and will be replaced"),
+        part(&reloaded.added, "new"),
+        part(&reloaded.removed, "gone and will be stopped"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("already running; the files have changed: {}", parts.join("; "))
+}
+
+/// Events, and what services print, of the application in this process.
+struct Show<'a> {
+    up: &'a Up,
+    board: Board<'a>,
+    context: &'a Context,
+    status: Option<tokio::sync::watch::Receiver<Arc<tutti_supervisor::Status>>>,
+    events: Receiver<Arc<Event>>,
+    lines: Follower,
+    printer: Printer,
+    /// The exit code of the instance whose end was waited for.
+    exit: Option<i32>,
+    ending: bool,
+}
+
+impl<'a> Show<'a> {
+    async fn new(up: &'a Up, context: &'a Context, supervisor: &Handle, since_us: u64) -> Self {
         let query =
-            LogQuery { services: self.services.clone(), since_us: Some(since_us), ..LogQuery::default() };
-        let mut lines = supervisor.follow(query).await;
-        // It holds the senders of what is awaited here: without it the end is seen.
-        drop(supervisor);
+            LogQuery { services: up.services.clone(), since_us: Some(since_us), ..LogQuery::default() };
         let printer = Printer {
             paint: context.out.paint,
-            timestamps: self.timestamps,
-            prefix: !self.no_log_prefix,
+            timestamps: up.timestamps,
+            prefix: !up.no_log_prefix,
             raw: false,
         };
+        Self {
+            up,
+            board: Board::new(context),
+            context,
+            status: Some(supervisor.watch()),
+            events: supervisor.events(),
+            lines: supervisor.follow(query).await,
+            printer,
+            exit: None,
+            ending: false,
+        }
+    }
+
+    /// The application is there: from now on there are only lines.
+    fn finish(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.board.event(&event);
+        }
+        self.look();
+        self.board.finish();
+        self.status = None;
+    }
+
+    /// Everything is being stopped, so that an end says nothing any more.
+    fn watch_for_end(&mut self) {
+        self.ending = true;
+    }
+
+    fn look(&mut self) {
+        if let Some(status) = &mut self.status {
+            let now = Arc::clone(&status.borrow_and_update());
+            self.board.status(&now);
+        }
+    }
+
+    /// Shows what comes until nothing more comes, or an instance ends whose end was waited for.
+    async fn run(&mut self) {
+        let mut beat = tokio::time::interval(BEAT);
         loop {
             tokio::select! {
-                event = events.recv() => match event {
+                event = self.events.recv() => match event {
                     Ok(event) => {
-                        if let Some(line) = line_of(&event, context.err.paint) {
-                            context.say(&line);
+                        self.board.event(&event);
+                        if self.ends(&event) {
+                            return;
                         }
                     }
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
                 },
-                line = lines.next() => match line {
-                    Some(Followed::Line(line)) if context.json => {
-                        context.out.line(&serde_json::to_string(&*line).unwrap_or_default());
-                    }
-                    Some(Followed::Line(line)) => context.out.line(&printer.line(&line)),
-                    Some(Followed::Lost(count)) => context.say(&format!("({count} lines came too fast to be shown)")),
+                line = self.lines.next() => match line {
+                    Some(line) => self.line(line),
                     None => return,
                 },
+                _ = beat.tick(), if self.status.is_some() => {
+                    self.look();
+                    self.board.tick();
+                }
             }
         }
+    }
+
+    fn line(&mut self, line: Followed) {
+        match line {
+            Followed::Line(line) if self.context.json => {
+                self.context.out.line(&serde_json::to_string(&*line).unwrap_or_default());
+            }
+            Followed::Line(line) => self.board.print(&self.printer.line(&line)),
+            Followed::Lost(count) => {
+                self.board.say(&format!("({count} lines came too fast to be shown; `tutti logs` has them)"));
+            }
+        }
+    }
+
+    /// Whether this is the end that was waited for.
+    fn ends(&mut self, event: &Event) -> bool {
+        let EventKind::Exited { exit, .. } = &event.kind else { return false };
+        let named = self.up.exit_code_from.as_deref().map(|name| name == event.service.as_str());
+        if self.ending || !named.unwrap_or(self.up.abort_on_container_exit) {
+            return false;
+        }
+        self.exit = Some(exit.status.unwrap_or(exit::FAILED));
+        true
     }
 }
 
@@ -186,41 +314,5 @@ fn addresses(context: &Context, listeners: &[Listening]) {
     for listening in listeners {
         let address = context.err.paint.on(Style::Link, &listening.address);
         context.say(&format!("{address}  {}", listening.serves.join(", ")));
-    }
-}
-
-/// Waits until the process behind answers at its socket. If it ends before, what it said is the error.
-async fn wait_for_answer(client: &Client, child: &mut Child) -> anyhow::Result<()> {
-    loop {
-        if client.is_running().await {
-            return Ok(());
-        }
-        if let Some(status) = child.try_wait()? {
-            let mut said = String::new();
-            if let Some(mut pipe) = child.stderr.take() {
-                pipe.read_to_string(&mut said)?;
-            }
-            let said = said.trim().trim_start_matches("error: ");
-            anyhow::bail!(
-                "{}",
-                if said.is_empty() { format!("Tutti ended at once ({status})") } else { said.to_owned() }
-            );
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-impl Daemon {
-    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
-        // A session of its own: the terminal's Ctrl-C and hang-up are not meant for it.
-        rustix::process::setsid().context("cannot leave the terminal")?;
-        context.block_on(async {
-            let settings =
-                Settings { data_dir: context.data_dir()?, command: "tutti up -d", rebuild: self.build };
-            let engine = Engine::start(context.load_for(&self.services)?, settings).await?;
-            engine.shutdown_asked().await;
-            engine.end().await?;
-            Ok(0)
-        })
     }
 }

@@ -1,6 +1,8 @@
 //! The answering side.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,14 +11,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tutti_core::metrics::Page;
 use tutti_core::{Classify, Kind, ServiceName};
+use tutti_model::LoadOptions;
 use tutti_net::{Body, ConnectionInfo, DrainSignal, Handler, ListenOptions, Listener, server};
 use tutti_ports::catalog::Catalog;
 use tutti_supervisor::logs::LogQuery;
 use tutti_supervisor::status::Rollout;
-use tutti_supervisor::{Handle, SupervisorError};
+use tutti_supervisor::{Handle, Reloaded, SupervisorError};
 
 use super::streams;
-use super::wire::{Change, Outcome, Overview, Problem, ProblemBody, Scale, Services, UpRequest};
+use super::wire::{
+    Change, Down, Listening, Outcome, Overview, Problem, ProblemBody, Scale, Services, UpRequest,
+};
 use crate::query::Query;
 
 /// Largest body of a command.
@@ -24,7 +29,7 @@ const COMMAND_BYTES: usize = 1 << 20;
 
 /// What the control API can see and command.
 pub(crate) struct Api {
-    /// The facts that do not change while Tutti runs; the status in it is filled in at each call.
+    /// The facts that do not change while Tutti runs; status and listeners are filled in at each call.
     pub(crate) overview: Overview,
     /// The services.
     pub(crate) supervisor: Handle,
@@ -32,11 +37,18 @@ pub(crate) struct Api {
     pub(crate) catalog: Arc<dyn Catalog>,
     /// Writes the metrics of every room.
     pub(crate) metrics: Box<dyn Fn(&mut Page) + Send + Sync>,
+    /// Where it listens for the outside.
+    pub(crate) listeners: Box<dyn Fn() -> Vec<Listening> + Send + Sync>,
+    /// Takes changed files into force.
+    pub(crate) reload: Box<dyn Fn(LoadOptions) -> Reloading + Send + Sync>,
     /// Describes the data plane.
     pub(crate) routes: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Asks the process to end.
     pub(crate) shutdown: Box<dyn Fn() + Send + Sync>,
 }
+
+/// A reload under way.
+pub(crate) type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, SupervisorError>> + Send>>;
 
 /// Serves the API at a Unix socket until drained.
 pub(crate) async fn serve(listener: Listener, api: Arc<Api>, drain: DrainSignal) {
@@ -103,13 +115,15 @@ impl Api {
             (&Method::POST, "/v1/stop") => self.stop(read(body).await?).await,
             (&Method::POST, "/v1/restart") => self.restart(read(body).await?).await,
             (&Method::POST, "/v1/scale") => self.scale(read(body).await?).await,
-            (&Method::POST, "/v1/down") => self.down().await,
+            (&Method::POST, "/v1/reload") => Ok(ok(&(self.reload)(read(body).await?).await?)),
+            (&Method::POST, "/v1/down") => self.down(read(body).await?).await,
             (method, path) => Err(Failure::new(Kind::NotFound, format!("there is no {method} {path}"))),
         }
     }
 
     fn overview(&self) -> Overview {
-        Overview { status: (*self.supervisor.status()).clone(), ..self.overview.clone() }
+        let status = (*self.supervisor.status()).clone();
+        Overview { status, listeners: (self.listeners)(), ..self.overview.clone() }
     }
 
     async fn top(&self) -> Answer {
@@ -178,6 +192,12 @@ impl Api {
         for (name, replicas) in &request.scale {
             self.supervisor.scale(&self.service(name)?, *replicas).await?;
         }
+        if request.recreate {
+            let running = self.running(&services);
+            if !running.is_empty() {
+                self.supervisor.restart(&running).await?;
+            }
+        }
         match request.no_deps {
             true => self.supervisor.start(&services).await?,
             false => self.supervisor.up(&services).await?,
@@ -193,15 +213,19 @@ impl Api {
 
     async fn stop(&self, request: Services) -> Answer {
         let services = self.services(&request.services)?;
-        self.supervisor.stop(&services).await?;
+        self.supervisor.stop_within(&services, seconds(request.timeout_s)).await?;
         self.supervisor.stopped(&services).await;
-        let good = services.iter().map(ToString::to_string).collect();
+        let named =
+            |name: &str| services.is_empty() || services.iter().any(|service| service.as_str() == name);
+        let status = self.supervisor.status();
+        let all = status.services.iter().map(|service| service.name.to_string());
+        let good = all.filter(|name| named(name)).collect();
         Ok(ok(&Outcome { good, bad: BTreeMap::new() }))
     }
 
     async fn restart(&self, request: Services) -> Answer {
         let services = self.services(&request.services)?;
-        self.supervisor.restart(&services).await?;
+        self.supervisor.restart_within(&services, seconds(request.timeout_s)).await?;
         let settled = self.supervisor.settled(&services).await;
         let mut outcome = Outcome { good: settled.good, bad: settled.bad };
         // Its old instances may serve as before; it is not restarted.
@@ -225,11 +249,11 @@ impl Api {
     }
 
     /// Answers when every service has stopped; the process itself ends after that.
-    async fn down(&self) -> Answer {
+    async fn down(&self, request: Down) -> Answer {
         let status = self.supervisor.status();
         let running = status.services.iter().filter(|service| !service.instances.is_empty());
         let good = running.map(|service| service.name.to_string()).collect();
-        self.supervisor.shutdown().await;
+        self.supervisor.shutdown_within(seconds(request.timeout_s)).await;
         (self.shutdown)();
         Ok(ok(&Outcome { good, bad: BTreeMap::new() }))
     }
@@ -260,6 +284,15 @@ impl Api {
         response
     }
 
+    /// Those of the services of which something runs; none named: of all.
+    fn running(&self, services: &[ServiceName]) -> Vec<ServiceName> {
+        let status = self.supervisor.status();
+        let all =
+            status.services.iter().filter(|service| service.instances.iter().any(|one| one.pid.is_some()));
+        let named = |name: &ServiceName| services.is_empty() || services.contains(name);
+        all.map(|service| service.name.clone()).filter(named).collect()
+    }
+
     fn services(&self, names: &[String]) -> Result<Vec<ServiceName>, Failure> {
         names.iter().map(|name| self.service(name)).collect()
     }
@@ -273,6 +306,10 @@ impl Api {
         let message = format!("there is no service {name:?}; the application has {}", known.join(", "));
         Err(Failure::new(Kind::NotFound, message))
     }
+}
+
+fn seconds(count: Option<u64>) -> Option<Duration> {
+    count.map(Duration::from_secs)
 }
 
 fn ok(value: &impl Serialize) -> Response<Body> {
@@ -291,7 +328,9 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
     let (bytes, _) =
         body.collect(COMMAND_BYTES).await.map_err(|error| Failure::new(Kind::Invalid, error.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|error| Failure::new(Kind::Invalid, error.to_string()))
+    // No body means nothing special.
+    let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
+    serde_json::from_slice(bytes).map_err(|error| Failure::new(Kind::Invalid, error.to_string()))
 }
 
 fn millis(at: SystemTime) -> u64 {

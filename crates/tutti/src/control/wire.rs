@@ -38,6 +38,7 @@ pub(crate) struct Listening {
 
 /// `POST /v1/up`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct UpRequest {
     /// None named: all.
     pub(crate) services: Vec<String>,
@@ -45,15 +46,28 @@ pub(crate) struct UpRequest {
     pub(crate) no_deps: bool,
     /// How many instances.
     pub(crate) scale: BTreeMap<String, u32>,
+    /// Replace what runs already, one by one.
+    pub(crate) recreate: bool,
     /// Seconds to wait for the outcome; 0: for ever.
     pub(crate) wait_s: u64,
 }
 
 /// `POST /v1/stop`, `/v1/start`, `/v1/restart`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Services {
     /// None named: all.
     pub(crate) services: Vec<String>,
+    /// Seconds that processes may take to stop before they are killed; not said: their `stop_grace_period`.
+    pub(crate) timeout_s: Option<u64>,
+}
+
+/// `POST /v1/down`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Down {
+    /// As in [`Services`].
+    pub(crate) timeout_s: Option<u64>,
 }
 
 /// `POST /v1/scale`.

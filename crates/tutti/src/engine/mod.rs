@@ -12,6 +12,8 @@
 //! still knows their traffic, and the last transitions are written before the store closes.
 
 mod listeners;
+mod log;
+mod reload;
 mod roles;
 
 use std::os::fd::RawFd;
@@ -24,7 +26,7 @@ use tokio::task::JoinHandle;
 use tutti_core::ServiceName;
 use tutti_core::time::SystemClock;
 use tutti_host::{Host, Report, Shutdown, Trigger};
-use tutti_model::Loaded;
+use tutti_model::{LoadOptions, Loaded};
 use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::Handle;
 
@@ -39,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) command: &'static str,
     /// Run every build step again.
     pub(crate) rebuild: bool,
+    /// How the application was loaded.
+    pub(crate) options: LoadOptions,
 }
 
 /// A running application.
@@ -48,7 +52,7 @@ pub(crate) struct Engine {
     host: JoinHandle<Report>,
     store: Arc<SqliteStore>,
     supervisor: Handle,
-    listeners: Vec<Listening>,
+    reloader: Arc<reload::Reloader>,
     started_at: SystemTime,
 }
 
@@ -68,7 +72,7 @@ impl Engine {
         let started_at = SystemTime::now();
         let application = Arc::new(loaded.application);
         let data = DataDir::open(&settings.data_dir, settings.command)?;
-        crate::engine::roles::log_to(&data)?;
+        log::log_to(&data)?;
         let store = SqliteStore::open(&data, tutti_store::Options::default(), Arc::new(SystemClock::new()))?;
         let store = Arc::new(store);
         // Services may take as long to stop as their grace periods say; the second Ctrl-C is for those who cannot wait.
@@ -82,6 +86,7 @@ impl Engine {
             data,
             store: Arc::clone(&store),
             rebuild: settings.rebuild,
+            options: settings.options,
             started_at,
         };
         let started = roles.start(&mut host).await;
@@ -93,8 +98,8 @@ impl Engine {
             }
         });
         match started {
-            Ok((supervisor, listeners)) => {
-                Ok(Self { trigger, asked, host, store, supervisor, listeners, started_at })
+            Ok((supervisor, reloader)) => {
+                Ok(Self { trigger, asked, host, store, supervisor, reloader, started_at })
             }
             Err(error) => {
                 trigger.abort();
@@ -111,8 +116,8 @@ impl Engine {
     }
 
     /// Where the edge listens.
-    pub(crate) fn listeners(&self) -> &[Listening] {
-        &self.listeners
+    pub(crate) fn listeners(&self) -> Vec<Listening> {
+        self.reloader.listeners()
     }
 
     /// When this process started, in microseconds since 1970.
@@ -156,11 +161,7 @@ impl Engine {
 }
 
 /// The facts of the overview that do not change.
-fn overview(
-    application: &tutti_model::app::Application,
-    listeners: &[Listening],
-    started_at: SystemTime,
-) -> Overview {
+fn overview(application: &tutti_model::app::Application, started_at: SystemTime) -> Overview {
     let since = started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     Overview {
         project: application.name.to_string(),
@@ -168,7 +169,7 @@ fn overview(
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-        listeners: listeners.to_vec(),
+        listeners: Vec::new(),
         status: tutti_supervisor::Status::default(),
     }
 }

@@ -1,6 +1,5 @@
 //! How each role is made of what the roles before it give, and handed to the host.
 
-use std::fs::OpenOptions;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,6 +8,7 @@ use tutti_core::metrics::Page;
 use tutti_core::random::Rng;
 use tutti_core::time::SystemClock;
 use tutti_host::{Host, OnEnd};
+use tutti_model::LoadOptions;
 use tutti_model::app::Application;
 use tutti_net::Drainer;
 use tutti_ports::catalog::Catalog;
@@ -18,8 +18,8 @@ use tutti_registry::Registry;
 use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::{Deps, Handle, Supervisor};
 
-use super::{listeners, overview};
-use crate::control::wire::Listening;
+use super::overview;
+use super::reload::Reloader;
 use crate::control::{Api, bind, serve, socket_path};
 
 /// What the roles are made of.
@@ -28,6 +28,7 @@ pub(super) struct Roles {
     pub(super) data: DataDir,
     pub(super) store: Arc<SqliteStore>,
     pub(super) rebuild: bool,
+    pub(super) options: LoadOptions,
     pub(super) started_at: SystemTime,
 }
 
@@ -36,21 +37,23 @@ const CONTROL_PATIENCE: std::time::Duration = std::time::Duration::from_millis(5
 
 impl Roles {
     /// Starts every role in the order of need.
-    pub(super) async fn start(self, host: &mut Host) -> anyhow::Result<(Handle, Vec<Listening>)> {
+    pub(super) async fn start(self, host: &mut Host) -> anyhow::Result<(Handle, Arc<Reloader>)> {
         let registry = self.registry(host).await?;
         let proxy = self.edge(host, Arc::clone(&registry) as Arc<dyn Catalog>).await?;
-        let bound = proxy.describe().listeners;
-        let listeners = listeners::listening(&self.application.routing, &bound);
         let deps = Deps::new(
             Arc::clone(&registry) as Arc<dyn Catalog>,
             Arc::new(proxy.clone()),
             Arc::new(proxy.clone()),
         );
         let (work, supervisor) = self.supervisor(deps)?;
+        let (application, routing) = (&self.application, self.application.routing.clone());
+        let folder = application.folder.clone();
+        let reloader = Reloader::new(supervisor.clone(), proxy.clone(), &self.options, folder, routing);
+        let (shown, reloads) = (Arc::clone(&reloader), Arc::clone(&reloader));
         let (store, catalog) = (Arc::clone(&self.store), registry);
         let metrics_of = (proxy.clone(), Arc::clone(&catalog), supervisor.clone());
         let api = Api {
-            overview: overview(&self.application, &listeners, self.started_at),
+            overview: overview(application, self.started_at),
             supervisor: supervisor.clone(),
             catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
             metrics: Box::new(move |page: &mut Page| {
@@ -58,6 +61,11 @@ impl Roles {
                 metrics_of.0.metrics(page);
                 metrics_of.1.metrics().show(page);
                 metrics_of.2.metrics().show(page);
+            }),
+            listeners: Box::new(move || shown.listeners()),
+            reload: Box::new(move |options| {
+                let reloads = Arc::clone(&reloads);
+                Box::pin(async move { reloads.reload(options).await })
             }),
             routes: Box::new(move || serde_json::to_value(proxy.describe()).unwrap_or_default()),
             shutdown: {
@@ -68,7 +76,7 @@ impl Roles {
         self.control(host, api).await?;
         // Last, so that it ends first: whoever asks meanwhile is told how far the stopping is.
         supervise(host, work, supervisor.clone()).await?;
-        Ok((supervisor, listeners))
+        Ok((supervisor, reloader))
     }
 
     async fn registry(&self, host: &mut Host) -> anyhow::Result<Arc<tutti_registry::Handle>> {
@@ -141,20 +149,5 @@ async fn supervise(host: &mut Host, supervisor: Supervisor, commands: Handle) ->
         ended.map_err(Into::into)
     })
     .await?;
-    Ok(())
-}
-
-/// Sends what Tutti has to say of itself to `<data>/tutti.log`; `TUTTI_LOG` chooses how much (`info` if not set).
-pub(super) fn log_to(data: &DataDir) -> anyhow::Result<()> {
-    let path = data.path().join("tutti.log");
-    let file = OpenOptions::new().create(true).append(true).open(&path);
-    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TUTTI_LOG").unwrap_or_else(|_| "info".into());
-    // A second engine in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(Arc::new(file))
-        .try_init();
     Ok(())
 }

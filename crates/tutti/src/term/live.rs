@@ -15,25 +15,21 @@ impl<'a> Live<'a> {
         Self { out, drawn: 0 }
     }
 
-    /// Draws the block anew. Lines are cut to the terminal's width by the caller's table.
+    /// Draws the block anew. No line may be wider than the terminal: the caller's table cuts them. Lines that the
+    /// terminal has no rows for are left out, the first of them.
     pub(crate) fn draw(&mut self, lines: &[String]) {
         if !self.out.live {
             return;
         }
+        let room = self.out.rows().saturating_sub(1).max(1);
+        let shown = lines.get(lines.len().saturating_sub(room)..).unwrap_or_default();
         let mut text = self.wipe();
-        for line in lines {
+        for line in shown {
             text.push_str(line);
             text.push('\n');
         }
-        self.drawn = lines.len();
+        self.drawn = shown.len();
         self.out.write(&text);
-    }
-
-    /// Writes a line above the block.
-    pub(crate) fn above(&mut self, line: &str) {
-        let wipe = self.wipe();
-        self.drawn = 0;
-        self.out.write(&format!("{wipe}{line}\n"));
     }
 
     /// Takes the block off the screen.
@@ -45,6 +41,7 @@ impl<'a> Live<'a> {
         }
     }
 
+    /// Up to the block's first line, and everything below it erased (ECMA-48 CUU, ED).
     fn wipe(&self) -> String {
         match self.drawn {
             0 => String::new(),

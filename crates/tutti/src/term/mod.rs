@@ -76,10 +76,22 @@ impl Out {
     }
 
     /// The terminal's width in columns; 100 where there is none.
-    pub(crate) fn columns() -> usize {
-        match rustix::termios::tcgetwinsize(io::stdout()) {
-            Ok(size) if size.ws_col >= 20 => usize::from(size.ws_col),
+    pub(crate) fn columns(&self) -> usize {
+        match self.size() {
+            Some(size) if size.ws_col >= 20 => usize::from(size.ws_col),
             _ => std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100),
+        }
+    }
+
+    /// The terminal's height in rows; 24 where there is none.
+    pub(crate) fn rows(&self) -> usize {
+        self.size().map(|size| usize::from(size.ws_row)).filter(|rows| *rows >= 4).unwrap_or(24)
+    }
+
+    fn size(&self) -> Option<rustix::termios::Winsize> {
+        match &self.to {
+            Target::Stdout(out) => rustix::termios::tcgetwinsize(out).ok(),
+            Target::Stderr(out) => rustix::termios::tcgetwinsize(out).ok(),
         }
     }
 }

@@ -1,6 +1,9 @@
-//! Tables that fit: columns as wide as their widest cell, the last one cut to the terminal.
+//! Tables that fit: columns as wide as their widest cell; where the terminal is narrower, the widest give way.
 
 use super::{Out, Paint, Style};
+
+/// Columns are not made narrower than this.
+const NARROW: usize = 8;
 
 /// A table with a head.
 #[derive(Debug)]
@@ -20,48 +23,73 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The table as text. On a terminal the last column is cut to what fits; a pipe gets everything.
+    /// The table as text. On a terminal it fits, and columns with nothing in them are left out; a pipe gets everything.
     pub(crate) fn render(&self, out: &Out) -> String {
-        let columns = if out.live { Out::columns() } else { usize::MAX };
-        self.render_at(out.paint, columns)
+        self.render_at(out.paint, out.live.then(|| out.columns()))
     }
 
-    fn render_at(&self, paint: Paint, columns: usize) -> String {
-        let widths: Vec<usize> = (0..self.head.len()).map(|at| self.width(at)).collect();
+    /// The table as text, nothing cut.
+    pub(crate) fn whole(&self, out: &Out) -> String {
+        self.render_at(out.paint, None)
+    }
+
+    /// The rows alone, without the head, cut to a width: for a live block.
+    pub(crate) fn lines(&self, paint: Paint, columns: usize) -> Vec<String> {
+        self.render_at(paint, Some(columns)).lines().skip(1).map(str::to_owned).collect()
+    }
+
+    fn render_at(&self, paint: Paint, columns: Option<usize>) -> String {
+        let mut widths: Vec<usize> =
+            (0..self.head.len()).map(|at| self.width(at, columns.is_some())).collect();
+        if let Some(columns) = columns {
+            fit(&mut widths, columns);
+        }
         let head: Vec<_> = self.head.iter().map(|name| ((*name).to_owned(), Some(Style::Dim))).collect();
         let mut text = String::new();
         for row in std::iter::once(&head).chain(&self.rows) {
-            render_row(row, &widths, paint, columns, &mut text);
+            render_row(row, &widths, paint, &mut text);
         }
         text
     }
 
-    fn width(&self, at: usize) -> usize {
+    /// As wide as its widest cell; 0 if no row has anything in it and `may_go`.
+    fn width(&self, at: usize, may_go: bool) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(at)).map(|(cell, _)| cell.chars().count());
-        cells.chain(self.head.get(at).map(|name| name.len())).max().unwrap_or(0)
+        let widest = cells.max().unwrap_or(0);
+        if widest == 0 && may_go && !self.rows.is_empty() {
+            return 0;
+        }
+        widest.max(self.head.get(at).map_or(0, |name| name.len()))
     }
 }
 
-fn render_row(
-    row: &[(String, Option<Style>)],
-    widths: &[usize],
-    paint: Paint,
-    columns: usize,
-    text: &mut String,
-) {
-    let mut used = 0;
-    for (at, width) in widths.iter().enumerate() {
-        let last = at + 1 == widths.len();
+/// Takes from the last column first, as it is where the sentences are, and then from the widest.
+fn fit(widths: &mut [usize], columns: usize) {
+    let gaps = 2 * widths.iter().filter(|width| **width > 0).count().saturating_sub(1);
+    let mut surplus = (widths.iter().sum::<usize>() + gaps).saturating_sub(columns);
+    if let Some(last) = widths.last_mut() {
+        let given = surplus.min(last.saturating_sub(3 * NARROW));
+        *last -= given;
+        surplus -= given;
+    }
+    while surplus > 0 {
+        let Some(widest) = widths.iter_mut().filter(|width| **width > NARROW).max() else { return };
+        *widest -= 1;
+        surplus -= 1;
+    }
+}
+
+fn render_row(row: &[(String, Option<Style>)], widths: &[usize], paint: Paint, text: &mut String) {
+    let last = widths.iter().rposition(|width| *width > 0);
+    for (at, width) in widths.iter().enumerate().filter(|(_, width)| **width > 0) {
         let (cell, style) = row.get(at).map_or(("", None), |(cell, style)| (cell.as_str(), *style));
-        let room = columns.saturating_sub(used).max(8);
-        let shown = if last { cut(cell, room) } else { cell.to_owned() };
-        let pad = if last { 0 } else { width - cell.chars().count() + 2 };
+        let shown = cut(cell, *width);
+        let pad = if Some(at) == last { 0 } else { width - shown.chars().count() + 2 };
         text.push_str(&match style {
             Some(style) if !shown.is_empty() => paint.on(style, &shown),
             _ => shown,
         });
         text.extend(std::iter::repeat_n(' ', pad));
-        used += width + 2;
     }
     while text.ends_with(' ') {
         text.pop();
@@ -69,7 +97,8 @@ fn render_row(
     text.push('\n');
 }
 
-fn cut(cell: &str, room: usize) -> String {
+/// At most so many characters, with a mark where some are missing.
+pub(crate) fn cut(cell: &str, room: usize) -> String {
     if cell.chars().count() <= room {
         return cell.to_owned();
     }
@@ -82,14 +111,35 @@ fn cut(cell: &str, room: usize) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn columns_line_up_and_the_last_is_cut() {
-        let mut table = Table::new(&["NAME", "WHY"]);
-        table.row(vec![("catalog-1".into(), Some(Style::Good)), ("GET /health answered 200".into(), None)]);
+    fn table() -> Table {
+        let mut table = Table::new(&["NAME", "EMPTY", "WHY"]);
+        let why = "GET /health answered 200 and a good deal more";
+        table.row(vec![("catalog-1".into(), Some(Style::Good)), (String::new(), None), (why.into(), None)]);
         table.row(vec![("é".into(), None)]);
-        assert_eq!(table.render_at(Paint(false), 24), "NAME       WHY\ncatalog-1  GET /health …\né\n");
-        assert!(
-            table.render_at(Paint(true), 80).contains("\x1b[32mcatalog-1\x1b[0m  GET /health answered 200\n")
+        table
+    }
+
+    #[test]
+    fn a_pipe_gets_everything() {
+        let whole = table().render_at(Paint(false), None);
+        assert_eq!(
+            whole,
+            "NAME       EMPTY  WHY\ncatalog-1         GET /health answered 200 and a good deal more\né\n"
         );
+    }
+
+    #[test]
+    fn a_terminal_gets_what_fits_and_no_empty_column() {
+        let cut = table().render_at(Paint(false), Some(40));
+        assert_eq!(cut, "NAME       WHY\ncatalog-1  GET /health answered 200 and…\né\n");
+        assert!(table().render_at(Paint(true), Some(80)).contains("\x1b[32mcatalog-1\x1b[0m  GET /health"));
+    }
+
+    #[test]
+    fn however_narrow_no_line_is_wider() {
+        for columns in 20..70 {
+            let text = table().render_at(Paint(false), Some(columns));
+            assert!(text.lines().all(|line| line.chars().count() <= columns), "{columns}:\n{text}");
+        }
     }
 }

@@ -1,0 +1,84 @@
+//! Starting Tutti behind: this program once more, in a session of its own.
+
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::Context;
+use crate::control::Client;
+use crate::engine::{Engine, Settings};
+
+/// The process behind `up -d`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Daemon {
+    /// Run every build step again
+    #[arg(long)]
+    build: bool,
+    /// Services whose profiles are active
+    services: Vec<String>,
+}
+
+impl Daemon {
+    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<i32> {
+        // A session of its own: the terminal's Ctrl-C and hang-up are not meant for it.
+        rustix::process::setsid().context("cannot leave the terminal")?;
+        context.block_on(async {
+            let settings = Settings {
+                data_dir: context.data_dir()?,
+                command: "tutti up -d",
+                rebuild: self.build,
+                options: context.load_options_for(&self.services)?,
+            };
+            let engine = Engine::start(context.load_for(&self.services)?, settings).await?;
+            engine.shutdown_asked().await;
+            engine.end().await?;
+            Ok(0)
+        })
+    }
+}
+
+/// Starts Tutti behind, and returns when it answers at its socket.
+pub(crate) async fn start(
+    context: &Context,
+    client: &Client,
+    build: bool,
+    services: &[String],
+) -> anyhow::Result<()> {
+    let mut child = spawn(context, build, services)?;
+    wait_for_answer(client, &mut child).await
+}
+
+fn spawn(context: &Context, build: bool, services: &[String]) -> anyhow::Result<Child> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new(program);
+    command.args(context.global.to_args()).arg("daemon");
+    if build {
+        command.arg("--build");
+    }
+    command.args(services);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().context("cannot start Tutti behind")
+}
+
+/// Waits until the process behind answers. If it ends before, what it said is the error.
+async fn wait_for_answer(client: &Client, child: &mut Child) -> anyhow::Result<()> {
+    loop {
+        if client.is_running().await {
+            return Ok(());
+        }
+        if let Some(status) = child.try_wait()? {
+            let mut said = String::new();
+            if let Some(mut pipe) = child.stderr.take() {
+                pipe.read_to_string(&mut said)?;
+            }
+            let said = said.trim().trim_start_matches("error: ");
+            anyhow::bail!(
+                "{}",
+                if said.is_empty() { format!("Tutti ended at once ({status})") } else { said.to_owned() }
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
