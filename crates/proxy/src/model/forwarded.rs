@@ -19,6 +19,54 @@ pub const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// `X-Forwarded-Port`.
 pub const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
+/// Fields besides `X-Forwarded-*` by which proxies tell services who the client is, or what it asked for in truth.
+/// Services believe them because "the proxy sets them"; we set none of these, so a stranger's would be all they see.
+const CLAIMS: &[&str] = &[
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-envoy-external-address",
+];
+
+/// Whether a field says who the client is or what it asked for.
+pub fn is_claim(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || CLAIMS.contains(&name)
+}
+
+/// Names that matter to us, and are the same to servers that turn `-` into `_` (CGI, WSGI, PHP).
+const ALIASED: &[&str] = &[
+    "content-length",
+    "transfer-encoding",
+    "content-type",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+    "baggage",
+];
+
+/// Removes what a stranger has no business saying: [`is_claim`], and the names that only look different, such as
+/// `X_Forwarded_For`.
+pub fn remove_claims(headers: &mut HeaderMap) {
+    let suspicious = |name: &str| {
+        if name.contains('_') {
+            let name = name.replace('_', "-");
+            is_claim(&name) || ALIASED.contains(&&*name)
+        } else {
+            is_claim(name)
+        }
+    };
+    // Most requests have none, and nothing is allocated for them.
+    while let Some(name) = headers.keys().find(|name| suspicious(name.as_str())).cloned() {
+        headers.remove(name);
+    }
+}
+
 /// A range of addresses, `10.0.0.0/8` or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -131,14 +179,14 @@ impl Stamp {
             }
             return;
         }
+        remove_claims(headers);
         headers.insert(FOR, self.peer.clone());
         headers.insert(PROTO, self.proto.clone());
         headers.insert(PORT, self.port.clone());
         headers.insert(header::FORWARDED, self.element.clone());
-        match host {
-            Some(host) => headers.insert(HOST, host.clone()),
-            None => headers.remove(HOST),
-        };
+        if let Some(host) = host {
+            headers.insert(HOST, host.clone());
+        }
     }
 
     /// Adds the host to the element of `Forwarded`; it is quoted, since it may hold a colon.
@@ -211,6 +259,37 @@ mod tests {
         let mut headers = map(&forged);
         stamp.apply(&mut headers, None);
         assert_eq!(joined(&headers, HOST), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn nothing_by_which_a_stranger_names_itself_is_left() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "x-real-ip",
+            "true-client-ip",
+            "x-forwarded-prefix",
+            "x-forwarded-ssl",
+            "x-original-url",
+            "x-rewrite-url",
+            "x_forwarded_for",
+            "x-forwarded_proto",
+            "x_real_ip",
+            "content_length",
+            "transfer_encoding",
+            "x_request_id",
+        ] {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("6.6.6.6"));
+        }
+        headers.append("x_mine", HeaderValue::from_static("1"));
+        headers.append("accept", HeaderValue::from_static("*/*"));
+        let mut trusted = headers.clone();
+        Stamp::new(false, "192.0.2.1".parse().unwrap(), false, 80).apply(&mut headers, None);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        let ours = ["forwarded", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto"];
+        assert_eq!(left, ["accept", ours[0], ours[1], ours[2], ours[3], "x_mine"]);
+        Stamp::new(true, "192.0.2.1".parse().unwrap(), false, 80).apply(&mut trusted, None);
+        assert_eq!(trusted["x-real-ip"], "6.6.6.6");
     }
 
     #[test]

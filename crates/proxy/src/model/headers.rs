@@ -18,16 +18,10 @@ const END_TO_END: &[&str] = &[
     "content-length",
     "content-type",
     "content-encoding",
-    "forwarded",
     "traceparent",
     "tracestate",
     "baggage",
     "x-request-id",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-real-ip",
     "origin",
     "referer",
     "set-cookie",
@@ -68,6 +62,21 @@ pub fn strip(headers: &mut HeaderMap) -> bool {
     trailers
 }
 
+/// Removes from a request's trailers what was decided when its head came: some servers add trailers to the fields that
+/// they have, and who the client is and in which trace it stands must not change by that. What no message may have in
+/// its trailers (RFC 9110 section 6.5.1) is refused or dropped by the codec for HTTP/1.1; HTTP/2 would pass it.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    super::forwarded::remove_claims(trailers);
+    for name in ["x-request-id", "traceparent", "tracestate"] {
+        trailers.remove(name);
+    }
+    for name in
+        [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION, header::COOKIE, header::CONTENT_TYPE]
+    {
+        trailers.remove(name);
+    }
+}
+
 /// Makes one `Cookie` field of the several that HTTP/2 may split it into (RFC 9113 section 8.2.3): other versions, and
 /// most applications, know only one.
 pub fn join_cookies(headers: &mut HeaderMap) {
@@ -94,7 +103,7 @@ fn strip_named(headers: &mut HeaderMap) {
     if !simple || headers.get_all(header::CONNECTION).iter().nth(1).is_some() {
         let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
             .filter_map(|token| HeaderName::from_bytes(token).ok())
-            .filter(|name| !END_TO_END.contains(&name.as_str()))
+            .filter(|name| !END_TO_END.contains(&name.as_str()) && !super::forwarded::is_claim(name.as_str()))
             // `TE` is read by whoever called us.
             .filter(|name| name != header::TE)
             .collect();

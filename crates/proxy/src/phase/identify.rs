@@ -39,9 +39,9 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     });
 
     let begun = headers.get(&TRACEPARENT).and_then(|parent| Context::resume(parent.as_bytes(), &worker.rng));
-    if let Some(state) = headers.get(&TRACESTATE)
-        && (begun.is_none() || state.len() > TRACESTATE_BYTES)
-    {
+    // It may stand in several fields, which count as one.
+    let state: usize = headers.get_all(&TRACESTATE).iter().map(HeaderValue::len).sum();
+    if begun.is_none() || state > TRACESTATE_BYTES {
         headers.remove(&TRACESTATE);
     }
     let context = begun.unwrap_or_else(|| Context::begin(&worker.rng));
@@ -51,16 +51,12 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     exchange.entry.trace = Some(context);
 
     let kept = headers.get(&REQUEST_ID).filter(|id| trace::valid_request_id(id.as_bytes())).cloned();
-    let id = match kept {
-        Some(id) => id,
-        None => {
-            // A new request's id is its trace's: one name less to carry around.
-            let id = HeaderValue::from_bytes(&context.trace_id())
-                .unwrap_or_else(|_| HeaderValue::from_static("none"));
-            headers.insert(REQUEST_ID, id.clone());
-            id
-        }
-    };
+    let id = kept.unwrap_or_else(|| {
+        // A new request's id is its trace's: one name less to carry around.
+        HeaderValue::from_bytes(&context.trace_id()).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    });
+    // Also when it is kept: there may have been a second one, that nobody has looked at.
+    headers.insert(REQUEST_ID, id.clone());
     exchange.entry.request_id = Some(id);
     Ok(())
 }

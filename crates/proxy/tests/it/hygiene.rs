@@ -96,6 +96,30 @@ async fn request_ids_and_traces_are_kept_or_begun() {
 }
 
 #[tokio::test]
+async fn a_second_request_id_or_trace_state_is_looked_at_too() {
+    let parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let half = format!("tracestate: a={}", "x".repeat(300));
+    let lines = sent(&["X-Request-Id: one", "X-Request-Id: \"two", parent, &half, &half], options()).await;
+    assert_eq!(value(&lines, "x-request-id"), ["one"]);
+    assert_eq!(value(&lines, "tracestate"), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn trailers_cannot_say_what_fields_may_not() {
+    let echo = echo().await;
+    let tutti = Tutti::start(options(), vec![to("echo")], vec![passing("echo", 1, echo.addr)]).await;
+    let forged = "X-Sum: 1\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n\
+                  Traceparent: x\r\nX-Request-Id: x\r\nX_Forwarded_For: 6.6.6.6\r\n";
+    let answer = raw(
+        tutti.edge,
+        format!("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n{forged}\r\n"),
+    )
+    .await;
+    assert!(answer.contains("abc\nx-sum: 1"), "{answer}");
+    assert!(!answer.contains("6.6.6.6") && !answer.contains(": x"), "{answer}");
+}
+
+#[tokio::test]
 async fn fields_of_the_upstreams_hop_end_too() {
     let (addr, _task) = raw_upstream(|mut stream| async move {
         use tokio::io::AsyncWriteExt as _;
