@@ -91,12 +91,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(given: &'a IndexMap<String, Option<String>>) -> Self {
-        Self {
-            given,
-            global_args: HashMap::new(),
-            args: HashMap::new(),
-            stages: Vec::new(),
-        }
+        Self { given, global_args: HashMap::new(), args: HashMap::new(), stages: Vec::new() }
     }
 
     fn instruction(&mut self, line: &str) {
@@ -431,10 +426,16 @@ mod tests {
                     FROM nginx:1\nCOPY --chown=a --from=build /app/dist /html\n\
                     RUN --mount=type=bind,from=assets,target=/a cp -r /a /b\n";
         let last = parse(text);
-        assert_eq!(last.runs, ["npm ci", "npm run build", "tar x", "--mount=type=bind,from=assets,target=/a cp -r /a /b"]);
+        assert_eq!(
+            last.runs,
+            ["npm ci", "npm run build", "tar x", "--mount=type=bind,from=assets,target=/a cp -r /a /b"]
+        );
         assert_eq!(last.bases, ["nginx:1", "node:20", "busybox"]);
         let dev = Dockerfile::parse(text, Some("dev"), &IndexMap::new());
-        assert_eq!((dev.runs, dev.bases), (vec!["npm ci".to_owned(), "touch dev".to_owned()], vec!["node:20".to_owned()]));
+        assert_eq!(
+            (dev.runs, dev.bases),
+            (vec!["npm ci".to_owned(), "touch dev".to_owned()], vec!["node:20".to_owned()])
+        );
         assert_eq!(parse("FROM golang\nRUN go build\nFROM scratch\nCOPY --from=0 /a /a").runs, ["go build"]);
         assert_eq!(parse("FROM a AS a\nCOPY --from=a x y").bases, ["a"], "a stage may have its image's name");
     }
