@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use tutti_model::app::{Build, Command, Service};
 
-use super::{Cannot, Inputs, Step};
+use super::{Cannot, Inputs, Step, foreign};
 
 /// Files of a user larger than this are not read for hints.
 const HINT_BYTES: u64 = 1 << 20;
@@ -37,7 +37,8 @@ const MARKS: &[&str] = &[
 fn build_folder(build: &Build) -> PathBuf {
     let own = build.dockerfile.as_deref().and_then(Path::parent);
     let own = own.filter(|folder| *folder != build.context && folder.starts_with(&build.context));
-    let marked = own.filter(|folder| MARKS.iter().any(|mark| folder.join(mark).is_file()));
+    let source = |folder: &Path| MARKS.iter().any(|mark| folder.join(mark).is_file()) || foreign::is(folder);
+    let marked = own.filter(|folder| source(folder));
     marked.unwrap_or(&build.context).to_owned()
 }
 

@@ -21,6 +21,19 @@ const KINDS: &[(&[&str], &str, &str)] = &[
 
 /// The refusal for a folder of such a language.
 pub(super) fn cannot(service: &str, folder: &Path) -> Option<Cannot> {
+    let (what, run, file) = kind(folder)?;
+    let remedy =
+        format!("say it in tutti.yaml, for example: services: {{ {service}: {{ run: \"{run}\" }} }}");
+    Some(Cannot::Foreign { service: service.to_owned(), what, file, remedy })
+}
+
+/// Whether a folder is of such a language.
+pub(super) fn is(folder: &Path) -> bool {
+    kind(folder).is_some()
+}
+
+/// What it is, how it is usually run, and the file that gave it away.
+fn kind(folder: &Path) -> Option<(&'static str, &'static str, String)> {
     let entries = std::fs::read_dir(folder).ok()?;
     let mut files: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -32,9 +45,6 @@ pub(super) fn cannot(service: &str, folder: &Path) -> Option<Cannot> {
                 false => file == ending,
             })
         };
-        let file = files.iter().find(fits)?.clone();
-        let remedy =
-            format!("say it in tutti.yaml, for example: services: {{ {service}: {{ run: \"{run}\" }} }}");
-        Some(Cannot::Foreign { service: service.to_owned(), what, file, remedy })
+        Some((*what, *run, files.iter().find(fits)?.clone()))
     })
 }

@@ -201,20 +201,29 @@ fn choose(
         notes.push(format!("runs `{}` (from {})", show_program(habit), kind.because));
         return Ok(habit.clone());
     }
-    Err(no_idea(service, folder, dockerfile))
+    Err(no_idea(service, folder, kind, dockerfile))
 }
 
-fn no_idea(service: &Service, folder: &Folder, dockerfile: &Dockerfile) -> Cannot {
+fn no_idea(service: &Service, folder: &Folder, kind: Option<&Kind>, dockerfile: &Dockerfile) -> Cannot {
     let name = service.name.as_str();
-    if let Some(foreign) = foreign::cannot(name, &folder.path) {
+    if kind.is_none()
+        && let Some(foreign) = foreign::cannot(name, &folder.path)
+    {
         return foreign;
     }
-    let found = match container_command(service, dockerfile) {
+    let mut found = match container_command(service, dockerfile) {
         Some((command, origin)) => {
-            format!("{origin} says `{}`, which is no file of the folder, and {LOOKED_FOR}", show(&command))
+            format!("{origin} says `{}`, which is no file of the folder, and ", show(&command))
         }
+        None => String::new(),
+    };
+    found += &match kind {
+        Some(kind) => format!("{} names no program to start", kind.because),
         None => LOOKED_FOR.to_owned(),
     };
+    if let Some(base) = dockerfile.bases.first() {
+        found += &format!(" (its image stands on {base})");
+    }
     let remedy = format!(
         "say it in tutti.yaml: services: {{ {name}: {{ run: \"…\" }} }}, with dir: \"…\" if the source is in another folder"
     );
@@ -262,6 +271,7 @@ fn is_empty(command: &Command) -> bool {
 /// language, or is a file of the folder. Paths below the image's `WORKDIR` become paths of the folder.
 fn fits(command: &Command, folder: &Folder, kind: Option<&Kind>, dockerfile: &Dockerfile) -> Option<Command> {
     let moved = move_paths(command, &folder.path, dockerfile.workdir.as_deref());
+    let moved = kind.map_or(moved.clone(), |kind| by_name(moved, kind));
     let first = match &moved {
         Command::Args(args) => args.first()?.clone(),
         Command::Shell(line) => first_word(line)?.to_owned(),
@@ -276,6 +286,27 @@ fn fits(command: &Command, folder: &Folder, kind: Option<&Kind>, dockerfile: &Do
         kind.is_some_and(|kind| matches!(kind.habit, Some(Program::Built { .. }))) && moved != *command;
     let of_folder = first.contains('/') && folder.path.join(&first).is_file() && !built;
     (of_language || of_folder).then_some(moved)
+}
+
+/// The language's programs by their names instead of where the image has them, such as `/venv/bin/python`, and without
+/// the manager in front (`uv run`, `poetry run`): here they are in the folders put before `PATH`.
+fn by_name(command: Command, kind: &Kind) -> Command {
+    let Command::Args(args) = command else { return command };
+    let named = args.into_iter().map(|arg| match arg.rsplit_once("/bin/") {
+        Some((folder, name)) if folder.starts_with('/') && kind.commands.contains(&name) => name.to_owned(),
+        Some(("", name)) if kind.commands.contains(&name) => name.to_owned(),
+        _ => arg,
+    });
+    let named: Vec<String> = named.collect();
+    let words: Vec<&str> = named.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["uv" | "poetry" | "pipenv" | "pdm", "run", rest @ ..]
+            if rest.first().is_some_and(|word| !word.starts_with('-')) =>
+        {
+            Command::Args(rest.iter().map(|word| (*word).to_owned()).collect())
+        }
+        _ => Command::Args(named),
+    }
 }
 
 /// The first word of a shell line that is neither `exec` nor an assignment.

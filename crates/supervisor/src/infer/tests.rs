@@ -342,6 +342,30 @@ fn python_applications_without_a_start_of_their_own_get_a_server() {
 }
 
 #[test]
+fn programs_at_their_places_in_the_image_are_those_of_the_environment_here() {
+    for (image, here) in [
+        (
+            r#"["/venv/bin/opentelemetry-instrument", "/venv/bin/python", "a.py"]"#,
+            "opentelemetry-instrument python a.py",
+        ),
+        (r#"["/usr/local/bin/python3", "a.py"]"#, "python3 a.py"),
+        (r#"["uv", "run", "uvicorn", "a:b"]"#, "uvicorn a:b"),
+        (r#"["poetry", "run", "python", "a.py"]"#, "python a.py"),
+    ] {
+        let case =
+            Case::new(&[("requirements.txt", ""), ("Dockerfile", &format!("FROM python\nCMD {image}"))]);
+        assert_eq!(case.shown().lines().last().unwrap(), here);
+    }
+    let error = Case::new(&[("requirements.txt", ""), ("Dockerfile", "FROM p:3\nCMD [\"./x\"]")])
+        .plan_with(&["python3"]);
+    let said = error.unwrap_err().to_string();
+    assert!(
+        said.ends_with("and requirements.txt names no program to start (its image stands on p:3)"),
+        "{said}"
+    );
+}
+
+#[test]
 fn cargo_run_is_the_binary_that_the_build_step_made() {
     let manifest = ("Cargo.toml", "[package]\nname = \"api\"\n");
     let run = |line: &str| Case::new(&[manifest, ("Dockerfile", &format!("FROM rust\nCMD {line}"))]).shown();

@@ -93,7 +93,7 @@ fn plans(context: &Context, application: &tutti_model::app::Application) -> anyh
         let workshop = Workshop { folder: data_dir.join("setup").join(service.name.as_str()) };
         match infer::plan(service, &application.folder, &workshop, &tools) {
             Ok(plan) => {
-                context.out.line(&format!("  in     {}", folder(&plan.launch.cwd)));
+                context.out.line(&format!("  in     {}", super::shown(&plan.launch.cwd)));
                 for step in &plan.steps {
                     context.out.line(&format!("  build  {}", infer::show(&step.command)));
                 }
