@@ -1,5 +1,5 @@
 //! What a Dockerfile says of how its image runs: `ENTRYPOINT`, `CMD`, `ENV`, `EXPOSE`, `WORKDIR`, `HEALTHCHECK` of the final (or
-//! targeted) stage with the stages it stands on, and the `RUN` lines of all stages as hints for builds.
+//! targeted) stage with the stages it stands on, and as hints for builds the `RUN` lines and the base images of the stages it needs.
 //!
 //! Source: Dockerfile reference. Lines that are not understood are passed over: these are hints, and the image is not built here.
 
@@ -25,8 +25,24 @@ pub struct Dockerfile {
     pub workdir: Option<String>,
     /// `HEALTHCHECK`.
     pub health: Option<Healthcheck>,
-    /// The `RUN` lines of all stages.
+    /// The `RUN` lines of the stage and of all stages that it needs, in their order.
     pub runs: Vec<String>,
+    /// The images that the stage and all stages that it needs stand on: the stage's own first.
+    pub bases: Vec<String>,
+}
+
+/// A stage while it is read.
+#[derive(Clone)]
+struct Stage {
+    name: String,
+    /// What its image says, with what it has from the stage that it stands on.
+    says: Dockerfile,
+    /// Its own `RUN` lines.
+    runs: Vec<String>,
+    /// The image that it stands on, if it is none of the stages before.
+    image: Option<String>,
+    /// The stages before that it stands on or takes files from.
+    needs: Vec<usize>,
 }
 
 /// Variables of an image that would harm a process of this machine.
@@ -70,19 +86,12 @@ struct Reader<'a> {
     given: &'a IndexMap<String, Option<String>>,
     global_args: HashMap<String, String>,
     args: HashMap<String, String>,
-    stages: Vec<(String, Dockerfile)>,
-    runs: Vec<String>,
+    stages: Vec<Stage>,
 }
 
 impl<'a> Reader<'a> {
     fn new(given: &'a IndexMap<String, Option<String>>) -> Self {
-        Self {
-            given,
-            global_args: HashMap::new(),
-            args: HashMap::new(),
-            stages: Vec::new(),
-            runs: Vec::new(),
-        }
+        Self { given, global_args: HashMap::new(), args: HashMap::new(), stages: Vec::new() }
     }
 
     fn instruction(&mut self, line: &str) {
@@ -91,7 +100,6 @@ impl<'a> Reader<'a> {
         match word.to_ascii_uppercase().as_str() {
             "FROM" => self.from(rest),
             "ARG" => self.arg(rest),
-            "RUN" => self.runs.push(rest.to_owned()),
             other => self.in_stage(other, rest),
         }
     }
@@ -103,10 +111,13 @@ impl<'a> Reader<'a> {
             [_, keyword, name, ..] if keyword.eq_ignore_ascii_case("as") => (*name).to_owned(),
             _ => self.stages.len().to_string(),
         };
-        let parent = self.stages.iter().find(|(known, _)| known.eq_ignore_ascii_case(base));
-        let stage = parent.map(|(_, stage)| stage.clone()).unwrap_or_default();
+        let base = self.expand(base);
+        let parent = self.stage(&base);
+        let says = parent.and_then(|at| self.stages.get(at)).map(|stage| stage.says.clone());
+        let image = parent.is_none().then_some(base);
+        let needs = parent.into_iter().collect();
         self.args = self.global_args.clone();
-        self.stages.push((name, stage));
+        self.stages.push(Stage { name, says: says.unwrap_or_default(), runs: Vec::new(), image, needs });
     }
 
     fn arg(&mut self, rest: &str) {
@@ -128,8 +139,12 @@ impl<'a> Reader<'a> {
         let env =
             || env_pairs(rest).into_iter().map(|(key, value)| (key, self.expand(&value))).collect::<Vec<_>>();
         let pairs = if instruction == "ENV" { env() } else { Vec::new() };
-        let Some((_, stage)) = self.stages.last_mut() else { return };
+        let taken = matches!(instruction, "COPY" | "RUN").then(|| sources(&expanded)).unwrap_or_default();
+        let taken: Vec<usize> = taken.iter().filter_map(|name| self.stage(name)).collect();
+        let Some(Stage { says: stage, runs, needs, .. }) = self.stages.last_mut() else { return };
+        needs.extend(taken);
         match instruction {
+            "RUN" => runs.push(rest.to_owned()),
             "ENV" => stage.env.extend(pairs),
             "EXPOSE" => stage.exposes.extend(expanded.split_whitespace().filter_map(tcp_port)),
             "WORKDIR" => stage.workdir = Some(join(stage.workdir.as_deref(), &expanded)),
@@ -170,19 +185,49 @@ impl<'a> Reader<'a> {
     }
 
     fn lookup(&self, name: &str) -> Option<String> {
-        let env = self.stages.last().and_then(|(_, stage)| stage.env.get(name));
+        let env = self.stages.last().and_then(|stage| stage.says.env.get(name));
         env.or_else(|| self.args.get(name)).or_else(|| self.global_args.get(name)).cloned()
     }
 
-    fn finish(self, target: Option<&str>) -> Dockerfile {
-        let wanted =
-            target.and_then(|name| self.stages.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)));
-        let mut stage = wanted.or(self.stages.last()).map(|(_, stage)| stage.clone()).unwrap_or_default();
-        stage.env.retain(|key, _| !IMAGE_ONLY.contains(&key.as_str()));
-        stage.exposes.dedup();
-        stage.runs = self.runs;
-        stage
+    /// The stage of this name or, as `COPY --from=0` has it, of this number.
+    fn stage(&self, name: &str) -> Option<usize> {
+        let named = self.stages.iter().rposition(|stage| stage.name.eq_ignore_ascii_case(name));
+        named.or_else(|| name.parse().ok().filter(|at| *at < self.stages.len()))
     }
+
+    fn finish(self, target: Option<&str>) -> Dockerfile {
+        let last = self.stages.len().checked_sub(1);
+        let Some(wanted) = target.and_then(|name| self.stage(name)).or(last) else {
+            return Dockerfile::default();
+        };
+        let mut says = self.stages.get(wanted).map(|stage| stage.says.clone()).unwrap_or_default();
+        says.env.retain(|key, _| !IMAGE_ONLY.contains(&key.as_str()));
+        says.exposes.dedup();
+        // What it stands on is walked before what it takes files from, so that its own image comes first.
+        let mut needed = vec![false; self.stages.len()];
+        let mut open = vec![wanted];
+        while let Some(at) = open.pop() {
+            let Some(stage) = self.stages.get(at) else { continue };
+            if needed.get_mut(at).is_none_or(|needed| std::mem::replace(needed, true)) {
+                continue;
+            }
+            says.bases.extend(stage.image.clone());
+            open.extend(stage.needs.iter().rev());
+        }
+        let stages = self.stages.iter().zip(needed).filter(|(_, needed)| *needed);
+        says.runs = stages.flat_map(|(stage, _)| stage.runs.clone()).collect();
+        says
+    }
+}
+
+/// What `--from=` and `--mount=…,from=` of an instruction name.
+fn sources(rest: &str) -> Vec<String> {
+    let options = rest.split_whitespace().take_while(|word| word.starts_with("--"));
+    options
+        .flat_map(|option| option.trim_start_matches("--mount=").split(','))
+        .filter_map(|part| part.trim_start_matches("--").strip_prefix("from="))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Instructions with continuations joined, comments and here-documents' bodies left out.
@@ -351,7 +396,7 @@ mod tests {
         let file = parse(
             "ARG V=20\nFROM node:$V AS base\nWORKDIR /app\nENV NODE_ENV=production A=\"x y\"\nEXPOSE 8080/tcp 53/udp\n\
              FROM base AS build\nRUN npm ci && \\\n  # why\n  npm run build\nCMD [\"wrong\"]\n\
-             FROM base\nWORKDIR dist\nENV PATH=/app/bin B=${A}!\nENTRYPOINT [\"node\"]\nCMD [\"main.js\", \"--x\"]\n",
+             FROM base\nWORKDIR dist\nCOPY --from=build /app/dist .\nENV PATH=/app/bin B=${A}!\nENTRYPOINT [\"node\"]\nCMD [\"main.js\", \"--x\"]\n",
         );
         assert_eq!(file.entrypoint, Some(Command::Args(vec!["node".into()])));
         assert_eq!(file.cmd, Some(Command::Args(vec!["main.js".into(), "--x".into()])));
@@ -372,6 +417,27 @@ mod tests {
             &IndexMap::new(),
         );
         assert_eq!(file.cmd, Some(Command::Shell("dev run".into())));
+    }
+
+    #[test]
+    fn only_what_a_stage_needs_counts_as_its_build() {
+        let text = "ARG V=20\nFROM node:$V AS deps\nRUN npm ci\nFROM deps AS dev\nRUN touch dev\nCMD npm start\n\
+                    FROM deps AS build\nRUN npm run build\nFROM busybox AS assets\nRUN tar x\n\
+                    FROM nginx:1\nCOPY --chown=a --from=build /app/dist /html\n\
+                    RUN --mount=type=bind,from=assets,target=/a cp -r /a /b\n";
+        let last = parse(text);
+        assert_eq!(
+            last.runs,
+            ["npm ci", "npm run build", "tar x", "--mount=type=bind,from=assets,target=/a cp -r /a /b"]
+        );
+        assert_eq!(last.bases, ["nginx:1", "node:20", "busybox"]);
+        let dev = Dockerfile::parse(text, Some("dev"), &IndexMap::new());
+        assert_eq!(
+            (dev.runs, dev.bases),
+            (vec!["npm ci".to_owned(), "touch dev".to_owned()], vec!["node:20".to_owned()])
+        );
+        assert_eq!(parse("FROM golang\nRUN go build\nFROM scratch\nCOPY --from=0 /a /a").runs, ["go build"]);
+        assert_eq!(parse("FROM a AS a\nCOPY --from=a x y").bases, ["a"], "a stage may have its image's name");
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn beside(command: &Command, targets: &Targets) -> Vec<String> {
     let mut targets = targets.clone();
     let ports =
         targets.own.iter().map(|(port, real)| (*port, ("127.0.0.1".to_owned(), real.clone()))).collect();
-    let own = PeerTarget { service: "localhost".to_owned(), ports };
+    let own = PeerTarget { service: "localhost".to_owned(), ports, at: None };
     for name in ["localhost", "127.0.0.1", "0.0.0.0"] {
         targets.peers.insert(name.to_owned(), own.clone());
     }

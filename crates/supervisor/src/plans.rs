@@ -43,7 +43,9 @@ fn cannot(why: Cannot) -> StartFailure {
     let code = match why {
         Cannot::NoFolder { .. } => code::FOLDER_MISSING,
         Cannot::Toolchain { .. } => code::PROGRAM_NOT_FOUND,
-        Cannot::Engine { .. } | Cannot::Image { .. } | Cannot::NoIdea { .. } => code::NO_COMMAND,
+        Cannot::Engine { .. } | Cannot::Image { .. } | Cannot::Foreign { .. } | Cannot::NoIdea { .. } => {
+            code::NO_COMMAND
+        }
     };
     StartFailure::lasting(code, format!("{why}; {}", why.remedy()))
 }

@@ -31,7 +31,7 @@ pub(crate) fn services(root: &Node, report: &mut Report) -> IndexMap<ServiceName
     for (name, entry) in root.get("services").into_iter().flat_map(Node::entries) {
         match ServiceName::new(name) {
             Ok(name) => {
-                services.insert(name.clone(), service(name, &entry.node));
+                services.insert(name.clone(), service(name, &entry.node, root));
             }
             Err(why) => {
                 let message = format!("`{name}` cannot be the name of a service: {why}");
@@ -42,7 +42,7 @@ pub(crate) fn services(root: &Node, report: &mut Report) -> IndexMap<ServiceName
     services
 }
 
-fn service(name: ServiceName, node: &Node) -> Service {
+fn service(name: ServiceName, node: &Node, root: &Node) -> Service {
     let deploy = node.get("deploy");
     let limits = deploy.and_then(|deploy| deploy.get("resources")).and_then(|all| all.get("limits"));
     let labels = strings(node.get("labels"));
@@ -68,7 +68,7 @@ fn service(name: ServiceName, node: &Node) -> Service {
         replicas: replicas(node),
         stop_signal: node.str("stop_signal").and_then(|text| signal::parse(text).ok()).unwrap_or(STOP_SIGNAL),
         stop_grace_period: length(node, "stop_grace_period").unwrap_or(STOP_GRACE_PERIOD),
-        mounts: parts::mounts(node),
+        mounts: parts::mounts(node, root),
         labels,
         memory_limit: size(node.get("mem_limit")).or_else(|| size(limits?.get("memory"))),
         cpu_limit: number(node.get("cpus")).or_else(|| number(limits?.get("cpus"))),

@@ -88,7 +88,8 @@ impl PortsDriver {
             let Some(meant) = application.services.get(&peer.service).filter(|meant| !meant.skip) else {
                 continue;
             };
-            let mut target = PeerTarget { service: meant.name.to_string(), ports: BTreeMap::new() };
+            let at = PeerTarget::host_of(meant);
+            let mut target = PeerTarget { service: meant.name.to_string(), ports: BTreeMap::new(), at };
             let plan = self.plans.get(&meant.name);
             for listen in listens(meant, plan.as_ref().map(|plan| &plan.launch)) {
                 let door = self.door.open(&meant.name, listen.port, listen.protocol).await;

@@ -1,4 +1,4 @@
-//! Go: `go.mod`. The binary goes into the data directory.
+//! Go: `go.mod`, or a `main.go` alone. The binary goes into the data directory.
 
 use std::path::Path;
 
@@ -14,8 +14,13 @@ pub(super) fn detect(
     workshop: &Workshop,
     dockerfile: &Dockerfile,
 ) -> Option<Kind> {
-    folder.read("go.mod")?;
-    let package = main_package(folder, service.name.as_str(), dockerfile)?;
+    let (because, package) = if folder.has("go.mod") {
+        ("go.mod", main_package(folder, service.name.as_str(), dockerfile)?)
+    } else {
+        // A program of one file that only uses the standard library needs no module.
+        let alone = folder.read("main.go")?.lines().any(|line| line.trim() == "package main");
+        ("main.go", alone.then(|| "main.go".to_owned())?)
+    };
     let binary = workshop.folder.join("bin").join(service.name.as_str());
     let binary_text = binary.display().to_string();
     let mut step = folder.step(
@@ -25,7 +30,7 @@ pub(super) fn detect(
     );
     step.name = format!("go build {package}");
     Some(Kind {
-        because: "go.mod",
+        because,
         tools: vec![Tool::new("go", REMEDY)],
         steps: vec![step],
         habit: Some(Program::Built {

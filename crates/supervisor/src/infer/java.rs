@@ -22,17 +22,23 @@ fn maven(folder: &Folder, dockerfile: &Dockerfile) -> Option<Kind> {
         .find_map(|name| element(&pom, name))
         .and_then(major);
     let (program, tool) = runner(folder, "mvnw", Tool::new("mvn", REMEDY_MAVEN));
-    let step =
-        folder.step(&[&program, "-B", "-q", "-DskipTests", "package"], folder.everything(), Vec::new());
-    Some(kind(
-        folder,
-        dockerfile,
-        "pom.xml",
-        tool,
-        step,
-        wanted,
-        &["target/quarkus-app/quarkus-run.jar", "target/*.jar"],
-    ))
+    let goals = ["-B", "-q", "-DskipTests", "package"].into_iter().chain(more_goals(dockerfile));
+    let words: Vec<&str> = std::iter::once(program.as_str()).chain(goals).collect();
+    let step = folder.step(&words, folder.everything(), Vec::new());
+    let jars: &[&str] = match pom.contains("quarkus") {
+        true => &["target/quarkus-app/quarkus-run.jar", "target/*.jar"],
+        false => &["target/*.jar"],
+    };
+    Some(kind(folder, dockerfile, "pom.xml", tool, step, wanted, jars))
+}
+
+/// Goals besides `package` with which the image's own build makes the jar, such as `assembly:single`.
+fn more_goals(dockerfile: &Dockerfile) -> impl Iterator<Item = &str> {
+    let lines = dockerfile.runs.iter().filter(|line| line.contains("mvn"));
+    let words = lines.flat_map(|line| line.split_whitespace());
+    words.filter(|word| {
+        ["assembly:", "shade:", "spring-boot:repackage"].iter().any(|goal| word.starts_with(goal))
+    })
 }
 
 fn gradle(folder: &Folder, dockerfile: &Dockerfile) -> Option<Kind> {
@@ -42,8 +48,11 @@ fn gradle(folder: &Folder, dockerfile: &Dockerfile) -> Option<Kind> {
     let task = if build.contains("org.springframework.boot") { "bootJar" } else { "assemble" };
     let (program, tool) = runner(folder, "gradlew", Tool::new("gradle", REMEDY_GRADLE));
     let step = folder.step(&[&program, "--quiet", "--no-daemon", task], folder.everything(), Vec::new());
-    let jars = ["build/quarkus-app/quarkus-run.jar", "build/libs/*-all.jar", "build/libs/*.jar"];
-    Some(kind(folder, dockerfile, because, tool, step, wanted, &jars))
+    let jars: &[&str] = match build.contains("quarkus") {
+        true => &["build/quarkus-app/quarkus-run.jar", "build/libs/*-all.jar", "build/libs/*.jar"],
+        false => &["build/libs/*-all.jar", "build/libs/*.jar"],
+    };
+    Some(kind(folder, dockerfile, because, tool, step, wanted, jars))
 }
 
 /// The text of the first `<name>…</name>`.

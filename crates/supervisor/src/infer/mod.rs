@@ -10,8 +10,12 @@
 //! Nothing is executed here and nothing is written: the result is a [`Plan`] that can be shown (`tutti config print
 //! --plan`) before it is carried out, or a [`Cannot`] that says exactly what is missing and what to do.
 
+mod cannot;
+mod dev_server;
+mod engine;
+mod folder;
+mod foreign;
 mod go;
-mod image;
 mod java;
 mod node;
 mod own_port;
@@ -29,6 +33,9 @@ use indexmap::IndexMap;
 use tutti_model::app::{Command, Service};
 use tutti_model::dockerfile::Dockerfile;
 
+use folder::{Folder, read_bounded};
+
+pub use cannot::Cannot;
 pub use own_port::{expand, fill, in_env as own_ports_in_env};
 pub use program::{OWN_PORT, Program, show, show_program};
 pub use tool::{Tool, Toolbox};
@@ -90,78 +97,6 @@ pub struct Launch {
     pub health: Option<tutti_model::app::Healthcheck>,
 }
 
-/// Why a service cannot be run as a process, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Cannot {
-    /// A program that its language needs is not installed.
-    #[error("{service} needs `{tool}` ({why}), which is not on PATH")]
-    Toolchain {
-        /// The service.
-        service: String,
-        /// The program.
-        tool: String,
-        /// What asks for it, such as `package.json`.
-        why: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// It is an image of an engine that this version does not start.
-    #[error("{service} is the image {image}, {what}, which this version does not start")]
-    Engine {
-        /// The service.
-        service: String,
-        /// The image.
-        image: String,
-        /// What it is, such as `a PostgreSQL database`.
-        what: &'static str,
-        /// What to do.
-        remedy: String,
-    },
-    /// It is an image, and nothing says how to run it without one.
-    #[error("{service} is the image {image}; nothing says how to run it as a process")]
-    Image {
-        /// The service.
-        service: String,
-        /// The image.
-        image: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// There is a folder, but nothing in it that we know.
-    #[error("nothing in {folder} says how to run {service} (looked for {looked_for})")]
-    NoIdea {
-        /// The service.
-        service: String,
-        /// The folder.
-        folder: PathBuf,
-        /// The files looked for.
-        looked_for: &'static str,
-        /// What to do.
-        remedy: String,
-    },
-    /// The folder does not exist.
-    #[error("the folder {folder} of {service} does not exist")]
-    NoFolder {
-        /// The service.
-        service: String,
-        /// The folder.
-        folder: PathBuf,
-    },
-}
-
-impl Cannot {
-    /// What to do, in words for a person.
-    pub fn remedy(&self) -> &str {
-        match self {
-            Cannot::Toolchain { remedy, .. }
-            | Cannot::Engine { remedy, .. }
-            | Cannot::Image { remedy, .. }
-            | Cannot::NoIdea { remedy, .. } => remedy,
-            Cannot::NoFolder { .. } => "correct `build:` in the compose file or `dir:` in tutti.yaml",
-        }
-    }
-}
-
 /// Where the results of builds that need a place of their own are kept: one folder for the service in the data directory.
 #[derive(Clone, Debug)]
 pub struct Workshop {
@@ -187,16 +122,23 @@ struct Kind {
     path: Vec<PathBuf>,
 }
 
-const LOOKED_FOR: &str = "package.json, requirements.txt, pyproject.toml, Cargo.toml, go.mod, pom.xml, build.gradle, Procfile, Dockerfile";
+const LOOKED_FOR: &str = "there is no package.json, requirements.txt, pyproject.toml, Cargo.toml, go.mod, pom.xml, build.gradle or Procfile";
 
 /// Finds out how to build and run a service.
 pub fn plan(service: &Service, project: &Path, workshop: &Workshop, tools: &Toolbox) -> Result<Plan, Cannot> {
     let folder = Folder::of(service, project)?;
     let build = service.build.as_ref().filter(|_| folder.is_some());
     let dockerfile = build.and_then(Dockerfile::of).unwrap_or_default();
-    let kind = folder.as_ref().and_then(|folder| detect(folder, service, workshop, &dockerfile));
+    let said = service.run.is_some() || service.dir.is_some();
+    if let Some(engine) = engine::configured(service, &dockerfile).filter(|_| !said) {
+        return Err(engine);
+    }
+    let mut kind = folder.as_ref().and_then(|folder| detect(folder, service, workshop, &dockerfile, tools));
     let mut notes = Vec::new();
-    let program = choose(service, folder.as_ref(), kind.as_ref(), &dockerfile, &mut notes)?;
+    let mut program = choose(service, folder.as_ref(), kind.as_ref(), &dockerfile, &mut notes)?;
+    if let (Some(folder), Some(kind)) = (&folder, &mut kind) {
+        dev_server::adapt(folder, &mut program, &mut kind.steps, &mut notes);
+    }
     let cwd = folder.map_or_else(|| project.to_owned(), |folder| folder.path);
     let steps = steps(service, kind.as_ref(), &cwd, &mut notes);
     require_tools(service, kind.as_ref(), &steps, tools)?;
@@ -215,8 +157,14 @@ pub fn plan(service: &Service, project: &Path, workshop: &Workshop, tools: &Tool
 }
 
 /// The first language that recognises the folder.
-fn detect(folder: &Folder, service: &Service, workshop: &Workshop, dockerfile: &Dockerfile) -> Option<Kind> {
-    node::detect(folder)
+fn detect(
+    folder: &Folder,
+    service: &Service,
+    workshop: &Workshop,
+    dockerfile: &Dockerfile,
+    tools: &Toolbox,
+) -> Option<Kind> {
+    node::detect(folder, tools)
         .or_else(|| java::detect(folder, dockerfile))
         .or_else(|| go::detect(folder, service, workshop, dockerfile))
         .or_else(|| rust::detect(folder))
@@ -235,7 +183,7 @@ fn choose(
         return Ok(Program::Command(run.clone()));
     }
     let Some(folder) = folder else {
-        return Err(image::cannot(service));
+        return Err(engine::cannot(service));
     };
     if let Some((command, origin)) = container_command(service, dockerfile)
         && let Some(command) = fits(&command, folder, kind, dockerfile)
@@ -253,13 +201,33 @@ fn choose(
         notes.push(format!("runs `{}` (from {})", show_program(habit), kind.because));
         return Ok(habit.clone());
     }
-    let remedy = format!("say it in tutti.yaml: services: {{ {}: {{ run: \"…\" }} }}", service.name);
-    Err(Cannot::NoIdea {
-        service: service.name.to_string(),
-        folder: folder.path.clone(),
-        looked_for: LOOKED_FOR,
-        remedy,
-    })
+    Err(no_idea(service, folder, kind, dockerfile))
+}
+
+fn no_idea(service: &Service, folder: &Folder, kind: Option<&Kind>, dockerfile: &Dockerfile) -> Cannot {
+    let name = service.name.as_str();
+    if kind.is_none()
+        && let Some(foreign) = foreign::cannot(name, &folder.path)
+    {
+        return foreign;
+    }
+    let mut found = match container_command(service, dockerfile) {
+        Some((command, origin)) => {
+            format!("{origin} says `{}`, which is no file of the folder, and ", show(&command))
+        }
+        None => String::new(),
+    };
+    found += &match kind {
+        Some(kind) => format!("{} names no program to start", kind.because),
+        None => LOOKED_FOR.to_owned(),
+    };
+    if let Some(base) = dockerfile.bases.first() {
+        found += &format!(" (its image stands on {base})");
+    }
+    let remedy = format!(
+        "say it in tutti.yaml: services: {{ {name}: {{ run: \"…\" }} }}, with dir: \"…\" if the source is in another folder"
+    );
+    Cannot::NoIdea { service: name.to_owned(), folder: folder.path.clone(), found, remedy }
 }
 
 /// What the container would execute: entrypoint then command (Dockerfile reference, "Understand how CMD and ENTRYPOINT
@@ -303,17 +271,42 @@ fn is_empty(command: &Command) -> bool {
 /// language, or is a file of the folder. Paths below the image's `WORKDIR` become paths of the folder.
 fn fits(command: &Command, folder: &Folder, kind: Option<&Kind>, dockerfile: &Dockerfile) -> Option<Command> {
     let moved = move_paths(command, &folder.path, dockerfile.workdir.as_deref());
+    let moved = kind.map_or(moved.clone(), |kind| by_name(moved, kind));
     let first = match &moved {
         Command::Args(args) => args.first()?.clone(),
         Command::Shell(line) => first_word(line)?.to_owned(),
     };
     let name = Path::new(&first).file_name()?.to_str()?;
+    if kind.is_some_and(|kind| kind.because == "Cargo.toml") && rust::runs_default(&moved) {
+        return None;
+    }
     let of_language = kind.is_some_and(|kind| kind.commands.contains(&name)) && !first.starts_with('/');
     // What the image has at an absolute path was built for it; the language's own build makes the one for here.
     let built =
         kind.is_some_and(|kind| matches!(kind.habit, Some(Program::Built { .. }))) && moved != *command;
     let of_folder = first.contains('/') && folder.path.join(&first).is_file() && !built;
     (of_language || of_folder).then_some(moved)
+}
+
+/// The language's programs by their names instead of where the image has them, such as `/venv/bin/python`, and without
+/// the manager in front (`uv run`, `poetry run`): here they are in the folders put before `PATH`.
+fn by_name(command: Command, kind: &Kind) -> Command {
+    let Command::Args(args) = command else { return command };
+    let named = args.into_iter().map(|arg| match arg.rsplit_once("/bin/") {
+        Some((folder, name)) if folder.starts_with('/') && kind.commands.contains(&name) => name.to_owned(),
+        Some(("", name)) if kind.commands.contains(&name) => name.to_owned(),
+        _ => arg,
+    });
+    let named: Vec<String> = named.collect();
+    let words: Vec<&str> = named.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["uv" | "poetry" | "pipenv" | "pdm", "run", rest @ ..]
+            if rest.first().is_some_and(|word| !word.starts_with('-')) =>
+        {
+            Command::Args(rest.iter().map(|word| (*word).to_owned()).collect())
+        }
+        _ => Command::Args(named),
+    }
 }
 
 /// The first word of a shell line that is neither `exec` nor an assignment.
@@ -390,65 +383,5 @@ fn require_tools(
             why: format!("it has a {}", kind.because),
             remedy: tool.remedy.to_owned(),
         }),
-    }
-}
-
-/// Files of a user larger than this are not read for hints.
-const HINT_BYTES: u64 = 1 << 20;
-
-fn read_bounded(path: &Path) -> Option<String> {
-    let meta = std::fs::metadata(path).ok()?;
-    if !meta.is_file() || meta.len() > HINT_BYTES {
-        return None;
-    }
-    std::fs::read_to_string(path).ok()
-}
-
-/// The folder of a service's source.
-struct Folder {
-    path: PathBuf,
-}
-
-impl Folder {
-    /// `dir:` of the overlay, else the build context, else (with `run:`) none.
-    fn of(service: &Service, project: &Path) -> Result<Option<Self>, Cannot> {
-        let given = service.dir.clone().or_else(|| service.build.as_ref().map(|build| build.context.clone()));
-        let Some(path) = given.map(|path| project.join(path)) else {
-            return Ok(None);
-        };
-        if !path.is_dir() {
-            return Err(Cannot::NoFolder { service: service.name.to_string(), folder: path });
-        }
-        Ok(Some(Self { path }))
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.path.join(name).is_file()
-    }
-
-    fn read(&self, name: &str) -> Option<String> {
-        read_bounded(&self.path.join(name))
-    }
-
-    /// A step in this folder.
-    fn step(&self, argv: &[&str], inputs: Inputs, outputs: Vec<PathBuf>) -> Step {
-        let command = Command::Args(argv.iter().map(|word| (*word).to_owned()).collect());
-        Step {
-            name: argv.join(" "),
-            command,
-            cwd: self.path.clone(),
-            env: IndexMap::new(),
-            inputs,
-            outputs,
-            group: None,
-        }
-    }
-
-    fn everything(&self) -> Inputs {
-        Inputs::Folder(self.path.clone())
-    }
-
-    fn files(&self, names: &[&str]) -> Inputs {
-        Inputs::Files(names.iter().map(|name| self.path.join(name)).collect())
     }
 }

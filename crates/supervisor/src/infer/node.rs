@@ -3,21 +3,25 @@
 use serde_json::Value;
 use tutti_model::app::Command;
 
-use super::{Folder, Inputs, Kind, Program, Step, Tool};
+use super::{Folder, Inputs, Kind, Program, Step, Tool, Toolbox};
 
 const REMEDY_NODE: &str =
     "install Node.js (https://nodejs.org), or say how to run the service with `run:` in tutti.yaml";
 const REMEDY_YARN: &str = "run `corepack enable`, or `npm install -g yarn`";
 const REMEDY_PNPM: &str = "run `corepack enable`, or `npm install -g pnpm`";
 
-pub(super) fn detect(folder: &Folder) -> Option<Kind> {
-    let package: Value = serde_json::from_str(&folder.read("package.json")?).ok()?;
-    let manager = Manager::of(folder);
+pub(super) fn detect(folder: &Folder, installed: &Toolbox) -> Option<Kind> {
+    let package = package(folder)?;
+    let root = workspace(folder);
+    let manager = Manager::of(root.as_ref().unwrap_or(folder), installed);
     let mut tools = vec![Tool::new("node", REMEDY_NODE)];
     tools.push(manager.tool());
     let mut steps = Vec::new();
     if has_dependencies(&package) {
-        steps.push(manager.install(folder));
+        steps.push(match &root {
+            Some(root) => manager.install_workspace(root),
+            None => manager.install(folder),
+        });
     }
     if script(&package, "build").is_some() {
         steps.push(folder.step(&manager.with(&["run", "build"]), folder.everything(), Vec::new()));
@@ -27,9 +31,51 @@ pub(super) fn detect(folder: &Folder) -> Option<Kind> {
         tools,
         steps,
         habit: habit(folder, &package, &manager),
-        commands: &["node", "npm", "npx", "yarn", "pnpm"],
+        commands: &[
+            "node",
+            "npm",
+            "npx",
+            "yarn",
+            "pnpm",
+            // What `node_modules/.bin` is known to hold.
+            "ng",
+            "next",
+            "nuxt",
+            "vite",
+            "nest",
+            "tsx",
+            "ts-node",
+            "nodemon",
+            "react-scripts",
+            "vue-cli-service",
+            "serve",
+            "http-server",
+        ],
         env: Vec::new(),
-        path: vec![folder.path.join("node_modules/.bin")],
+        path: std::iter::once(folder).chain(&root).map(|at| at.path.join("node_modules/.bin")).collect(),
+    })
+}
+
+/// The folder's `package.json`.
+pub(super) fn package(folder: &Folder) -> Option<Value> {
+    serde_json::from_str(&folder.read("package.json")?).ok()
+}
+
+/// Folders above that are looked at for the root of a workspace.
+const WORKSPACE_DEPTH: usize = 4;
+
+/// The root of the workspace (npm, Yarn and pnpm have the same idea of it) that a folder without a lock file belongs to.
+fn workspace(folder: &Folder) -> Option<Folder> {
+    let locks = ["package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml"];
+    let locked = |folder: &Folder| locks.iter().any(|lock| folder.has(lock));
+    if locked(folder) {
+        return None;
+    }
+    let above =
+        folder.path.ancestors().skip(1).take(WORKSPACE_DEPTH).map(|path| Folder { path: path.to_owned() });
+    above.into_iter().find(|root| {
+        let shared = || package(root).is_some_and(|package| package.get("workspaces").is_some());
+        locked(root) && (root.has("pnpm-workspace.yaml") || shared())
     })
 }
 
@@ -39,17 +85,24 @@ enum Manager {
     },
     /// Yarn as installed.
     Yarn,
+    /// Yarn or pnpm by Corepack, which comes with Node.js, because they are not installed themselves.
+    Corepack(&'static str),
     /// The Yarn that the repository carries: `yarnPath` of `.yarnrc.yml`, run by node.
     OwnYarn(String),
     Pnpm,
 }
 
 impl Manager {
-    fn of(folder: &Folder) -> Self {
+    fn of(folder: &Folder, installed: &Toolbox) -> Self {
+        let corepack = |name: &'static str| {
+            let only = installed.find(name).is_none() && installed.find("corepack").is_some();
+            only.then_some(Manager::Corepack(name))
+        };
         if folder.has("pnpm-lock.yaml") {
-            Manager::Pnpm
+            corepack("pnpm").unwrap_or(Manager::Pnpm)
         } else if folder.has("yarn.lock") {
-            own_yarn(folder).map_or(Manager::Yarn, Manager::OwnYarn)
+            let own = own_yarn(folder).map(Manager::OwnYarn).or_else(|| corepack("yarn"));
+            own.unwrap_or(Manager::Yarn)
         } else {
             Manager::Npm { locked: folder.has("package-lock.json") || folder.has("npm-shrinkwrap.json") }
         }
@@ -61,6 +114,7 @@ impl Manager {
             Manager::Npm { .. } => vec!["npm"],
             Manager::Yarn => vec!["yarn"],
             Manager::OwnYarn(path) => vec!["node", path],
+            Manager::Corepack(name) => vec!["corepack", name],
             Manager::Pnpm => vec!["pnpm"],
         }
     }
@@ -73,7 +127,7 @@ impl Manager {
         match self {
             Manager::Npm { .. } => Tool::new("npm", REMEDY_NODE),
             Manager::Yarn => Tool::new("yarn", REMEDY_YARN),
-            Manager::OwnYarn(_) => Tool::new("node", REMEDY_NODE),
+            Manager::OwnYarn(_) | Manager::Corepack(_) => Tool::new("node", REMEDY_NODE),
             Manager::Pnpm => Tool::new("pnpm", REMEDY_PNPM),
         }
     }
@@ -92,9 +146,22 @@ impl Manager {
             Manager::Npm { locked: true } => &["ci", "--no-audit", "--no-fund"],
             Manager::Npm { locked: false } => &["install", "--no-audit", "--no-fund"],
             Manager::OwnYarn(_) => &["install", "--immutable"],
-            Manager::Yarn | Manager::Pnpm => &["install", "--frozen-lockfile"],
+            Manager::Yarn | Manager::Pnpm | Manager::Corepack(_) => &["install", "--frozen-lockfile"],
         };
-        folder.step(&self.with(arguments), inputs, vec![folder.path.join("node_modules")])
+        let mut step = folder.step(&self.with(arguments), inputs, vec![folder.path.join("node_modules")]);
+        // Corepack would ask before it fetches what `packageManager` names.
+        step.env.insert("COREPACK_ENABLE_DOWNLOAD_PROMPT".to_owned(), "0".to_owned());
+        step
+    }
+
+    /// Several services share the root's packages: `npm ci` would take them away from one that runs already.
+    fn install_workspace(&self, root: &Folder) -> Step {
+        let mut step = match self {
+            Manager::Npm { .. } => Manager::Npm { locked: false }.install(root),
+            other => other.install(root),
+        };
+        step.group = Some("node workspace");
+        step
     }
 }
 
@@ -111,7 +178,7 @@ fn has_dependencies(package: &Value) -> bool {
         .any(|key| package.get(key).is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty())))
 }
 
-fn script<'a>(package: &'a Value, name: &str) -> Option<&'a str> {
+pub(super) fn script<'a>(package: &'a Value, name: &str) -> Option<&'a str> {
     package.get("scripts")?.get(name)?.as_str().filter(|line| !line.trim().is_empty())
 }
 

@@ -33,7 +33,15 @@ pub(super) fn detect(folder: &Folder, workshop: &Workshop) -> Option<Kind> {
             "celery",
             "waitress-serve",
             "streamlit",
-            "poetry",
+            "uwsgi",
+            "django-admin",
+            "alembic",
+            "rq",
+            "arq",
+            "dramatiq",
+            "locust",
+            "opentelemetry-instrument",
+            "ddtrace-run",
         ],
         env: vec![
             ("VIRTUAL_ENV", venv.display().to_string()),
@@ -77,8 +85,33 @@ fn habit(folder: &Folder, bin: &Path) -> Option<Program> {
     if folder.has("manage.py") {
         return words(&["manage.py", "runserver", "--noreload", &format!("127.0.0.1:{OWN_PORT}")]);
     }
-    let file = ["main.py", "app.py", "server.py", "run.py", "wsgi.py", "__main__.py"]
-        .into_iter()
-        .find(|name| folder.has(name))?;
-    words(&[file])
+    let (file, text) = sources(folder)?;
+    let module = file.trim_end_matches(".py").replace('/', ".");
+    let starts_itself = ["__main__", ".run("].iter().any(|call| text.contains(call));
+    if starts_itself {
+        return words(&[&file]);
+    }
+    // An application object for a server: `app = FastAPI()`.
+    let object = |class: &str| {
+        let line =
+            text.lines().find(|line| line.contains(&format!("{class}(")) && !line.starts_with([' ', '#']))?;
+        let name = line.split(['=', ':']).next()?.trim();
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        plain.then(|| format!("{module}:{name}"))
+    };
+    if let Some(object) = ["FastAPI", "Starlette", "Litestar", "Quart"].into_iter().find_map(object) {
+        return words(&["-m", "uvicorn", &object, "--host", "127.0.0.1", "--port", OWN_PORT]);
+    }
+    if let Some(object) = object("Flask") {
+        return words(&["-m", "flask", "--app", &object, "run"]);
+    }
+    words(&[&file])
+}
+
+/// The file that a Python service begins with, and its text.
+fn sources(folder: &Folder) -> Option<(String, String)> {
+    let names = ["main.py", "app.py", "server.py", "run.py", "wsgi.py", "__main__.py"];
+    let folders = ["", "app/", "src/"];
+    let mut files = folders.iter().flat_map(|folder| names.iter().map(move |name| format!("{folder}{name}")));
+    files.find_map(|file| folder.read(&file).map(|text| (file, text)))
 }

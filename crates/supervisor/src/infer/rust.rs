@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tutti_model::app::Command;
+
 use super::{Folder, Kind, Program, Tool};
 
 const REMEDY: &str = "install Rust (https://rustup.rs)";
@@ -30,6 +32,19 @@ pub(super) fn detect(folder: &Folder) -> Option<Kind> {
         env: Vec::new(),
         path: Vec::new(),
     })
+}
+
+/// Whether a command is `cargo run` of the package's own binary, which the build step has made already.
+pub(super) fn runs_default(command: &Command) -> bool {
+    let words: Vec<&str> = match command {
+        Command::Args(args) => args.iter().map(String::as_str).collect(),
+        Command::Shell(line) => line.split_whitespace().collect(),
+    };
+    let (["cargo", "run", options @ ..] | ["exec", "cargo", "run", options @ ..]) = words.as_slice() else {
+        return false;
+    };
+    const HARMLESS: &[&str] = &["--release", "-r", "--offline", "--locked", "--frozen", "--quiet", "-q"];
+    options.iter().all(|option| HARMLESS.contains(option))
 }
 
 /// The binary that `cargo run` would start: `default-run`, the only `[[bin]]`, else the package's name

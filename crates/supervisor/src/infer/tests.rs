@@ -124,7 +124,7 @@ fn composes_command_wins_over_the_image_and_resets_it() {
 fn go_builds_into_the_data_directory() {
     let image = (
         "Dockerfile",
-        "FROM golang AS b\nRUN CGO_ENABLED=0 go build -o /out/api ./cmd/server\nFROM scratch\nENTRYPOINT [\"/out/api\"]",
+        "FROM golang AS b\nRUN CGO_ENABLED=0 go build -o /out/api ./cmd/server\nFROM scratch\nCOPY --from=b /out/api /out/api\nENTRYPOINT [\"/out/api\"]",
     );
     let case = Case::new(&[("go.mod", "module x"), image]);
     assert_eq!(case.shown(), "go build -o /w/bin/api ./cmd/server\n/w/bin/api");
@@ -152,10 +152,7 @@ fn java_runs_the_jar_that_was_built_and_no_other() {
         ("mvnw", ""),
         ("Dockerfile", "FROM j\nENTRYPOINT [\"java\",\"-jar\",\"/app/app.jar\"]"),
     ]);
-    assert_eq!(
-        case.shown(),
-        "./mvnw -B -q -DskipTests package\njava -jar ./target/quarkus-app/quarkus-run.jar"
-    );
+    assert_eq!(case.shown(), "./mvnw -B -q -DskipTests package\njava -jar ./target/*.jar");
     let plan = case.plan_with(&["java"]).unwrap();
     assert_eq!(plan.launch.program.resolve(), None);
     for jar in ["app-1.jar", "app-1-sources.jar", "original-app-1.jar"] {
@@ -214,6 +211,179 @@ fn an_unknown_folder_says_what_was_looked_for() {
     let mut gone = Case::new(&[]);
     gone.service.dir = Some(PathBuf::from("/does/not/exist"));
     assert!(matches!(gone.plan_with(&[]), Err(Cannot::NoFolder { .. })));
+}
+
+#[test]
+fn a_dockerfile_below_the_context_leads_to_its_own_folder() {
+    let files = [
+        ("package.json", r#"{"devDependencies": {"lint": "1"}}"#),
+        ("services/cart/requirements.txt", ""),
+        ("services/cart/main.py", "print()"),
+        ("services/cart/Dockerfile", "FROM python\nCOPY services/cart .\nCMD [\"python\", \"main.py\"]"),
+        ("docker/Dockerfile", "FROM node\nCMD [\"node\", \"index.js\"]"),
+    ];
+    let mut case = Case::new(&files);
+    let build = case.service.build.as_mut().unwrap();
+    build.dockerfile = Some(build.context.join("services/cart/Dockerfile"));
+    assert_eq!(case.plan_with(&["python3"]).unwrap().launch.cwd, case.folder.path().join("services/cart"));
+    let build = case.service.build.as_mut().unwrap();
+    build.dockerfile = Some(build.context.join("docker/Dockerfile"));
+    assert_eq!(
+        case.plan_with(&["node", "npm"]).unwrap().launch.cwd,
+        case.folder.path(),
+        "nothing but a Dockerfile there"
+    );
+}
+
+#[test]
+fn an_image_of_an_engine_with_files_of_its_own_is_that_engine() {
+    let case =
+        Case::new(&[("Dockerfile", "FROM mongo:5\nCOPY *.js /docker-entrypoint-initdb.d/"), ("a.js", "")]);
+    let error = case.plan_with(&[]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "api is the image mongo:5, a MongoDB database, which this version does not start"
+    );
+    let files =
+        [("Dockerfile", "FROM nginx\nCOPY start.sh /start.sh\nCMD [\"./start.sh\"]"), ("start.sh", "")];
+    let proxy = Case::new(&files).plan_with(&[]).unwrap_err();
+    assert!(proxy.remedy().contains("routes: [ { path: /, to: SERVICE } ]"), "{}", proxy.remedy());
+    let site = "FROM node AS b\nRUN npm run build\nFROM nginx\nCOPY --from=b /dist /html";
+    let site = Case::new(&[("Dockerfile", site), ("package.json", r#"{"scripts": {"start": "node s.js"}}"#)]);
+    assert_eq!(site.shown(), "node s.js", "what is built from source is run from source");
+}
+
+#[test]
+fn a_language_without_a_habit_is_named_with_what_usually_runs_it() {
+    for (file, said) in [
+        ("Worker.csproj", "api is a .NET project (Worker.csproj)"),
+        ("composer.json", "api is a PHP project (composer.json)"),
+        ("index.html", "api is a folder of static files (index.html)"),
+    ] {
+        let error =
+            Case::new(&[(file, ""), ("Dockerfile", "FROM x\nCMD [\"x\"]")]).plan_with(&[]).unwrap_err();
+        assert!(error.to_string().starts_with(said), "{error}");
+        assert!(error.remedy().contains("services: { api: { run: \""), "{}", error.remedy());
+    }
+}
+
+#[test]
+fn a_command_of_the_image_alone_is_shown_in_the_refusal() {
+    let error =
+        Case::new(&[("Dockerfile", "FROM x\nCMD [\"/srv/api\", \"-v\"]")]).plan_with(&[]).unwrap_err();
+    assert!(
+        error.to_string().contains("the Dockerfile says `/srv/api -v`, which is no file of the folder"),
+        "{error}"
+    );
+}
+
+#[test]
+fn development_servers_need_no_build_and_are_told_their_port() {
+    let package = |start: &str| format!(r#"{{"scripts": {{"build": "x build", "start": "{start}"}}}}"#);
+    for (script, shown) in [
+        ("react-scripts start", "npm run start"),
+        ("cross-env A=1 next dev", "npm run start"),
+        ("vite", "npm run start -- --port ${PORT} --host 127.0.0.1"),
+        ("ng serve --host 0.0.0.0", "npm run start -- --port ${PORT}"),
+        ("vite --port 5000", "npm run start"),
+        ("vite preview", "npm run build\nnpm run start"),
+        ("next start", "npm run build\nnpm run start"),
+        ("nodemon dist/main.js", "npm run build\nnpm run start"),
+    ] {
+        assert_eq!(Case::new(&[("package.json", &package(script))]).shown(), shown, "{script}");
+    }
+    let image = "FROM node\nCMD [\"ng\", \"serve\", \"--host\", \"0.0.0.0\"]";
+    let case = Case::new(&[("package.json", &package("x")), ("Dockerfile", image)]);
+    assert_eq!(case.shown(), "ng serve --host 0.0.0.0 --port ${PORT}");
+}
+
+#[test]
+fn a_member_of_a_workspace_installs_at_its_root() {
+    let mut case = Case::new(&[
+        ("package.json", r#"{"workspaces": ["apps/*"]}"#),
+        ("package-lock.json", "{}"),
+        ("apps/web/package.json", r#"{"dependencies": {"x": "1"}, "scripts": {"start": "node a.js"}}"#),
+    ]);
+    case.service.dir = Some(case.folder.path().join("apps/web"));
+    let plan = case.plan_with(&["node", "npm"]).unwrap();
+    assert_eq!(
+        (plan.steps[0].cwd.as_path(), plan.steps[0].name.as_str()),
+        (case.folder.path(), "npm install --no-audit --no-fund")
+    );
+    assert_eq!(plan.launch.cwd, case.folder.path().join("apps/web"));
+}
+
+#[test]
+fn corepack_stands_in_for_a_manager_that_is_not_installed() {
+    let files =
+        [("package.json", r#"{"dependencies": {"x": "1"}, "scripts": {"start": "x"}}"#), ("yarn.lock", "")];
+    let case = Case::new(&files);
+    let plan = case.plan_with(&["node", "corepack"]).unwrap();
+    assert_eq!(show_program(&plan.launch.program), "corepack yarn run start");
+    assert_eq!(plan.steps[0].env["COREPACK_ENABLE_DOWNLOAD_PROMPT"], "0");
+    assert!(case.plan_with(&["node"]).unwrap_err().to_string().contains("`yarn`"));
+}
+
+#[test]
+fn python_applications_without_a_start_of_their_own_get_a_server() {
+    for (file, text, run) in [
+        (
+            "app/main.py",
+            "from fastapi import FastAPI\napi = FastAPI()\n",
+            "-m uvicorn app.main:api --host 127.0.0.1 --port ${PORT}",
+        ),
+        ("app.py", "app: Flask = Flask(__name__)\n", "-m flask --app app:app run"),
+        ("app.py", "app = Flask(__name__)\nif __name__ == '__main__':\n    app.run()\n", "app.py"),
+        ("main.py", "print('work')\n", "main.py"),
+    ] {
+        let shown = Case::new(&[("requirements.txt", ""), (file, text)]).shown();
+        assert_eq!(shown.lines().last().unwrap(), format!("/w/venv/bin/python {run}"));
+    }
+}
+
+#[test]
+fn programs_at_their_places_in_the_image_are_those_of_the_environment_here() {
+    for (image, here) in [
+        (
+            r#"["/venv/bin/opentelemetry-instrument", "/venv/bin/python", "a.py"]"#,
+            "opentelemetry-instrument python a.py",
+        ),
+        (r#"["/usr/local/bin/python3", "a.py"]"#, "python3 a.py"),
+        (r#"["uv", "run", "uvicorn", "a:b"]"#, "uvicorn a:b"),
+        (r#"["poetry", "run", "python", "a.py"]"#, "python a.py"),
+    ] {
+        let case =
+            Case::new(&[("requirements.txt", ""), ("Dockerfile", &format!("FROM python\nCMD {image}"))]);
+        assert_eq!(case.shown().lines().last().unwrap(), here);
+    }
+    let error = Case::new(&[("requirements.txt", ""), ("Dockerfile", "FROM p:3\nCMD [\"./x\"]")])
+        .plan_with(&["python3"]);
+    let said = error.unwrap_err().to_string();
+    assert!(
+        said.ends_with("and requirements.txt names no program to start (its image stands on p:3)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn cargo_run_is_the_binary_that_the_build_step_made() {
+    let manifest = ("Cargo.toml", "[package]\nname = \"api\"\n");
+    let run = |line: &str| Case::new(&[manifest, ("Dockerfile", &format!("FROM rust\nCMD {line}"))]).shown();
+    assert!(run("cargo run --offline").ends_with("/release/api"));
+    assert!(run("cargo run --bin other").ends_with("\ncargo run --bin other"));
+}
+
+#[test]
+fn the_goals_of_the_images_build_make_the_jar() {
+    let image = "FROM maven AS b\nRUN mvn --batch-mode clean compile assembly:single\nFROM jre\nCOPY --from=b /a /a\nCMD java -jar /a";
+    let case = Case::new(&[("pom.xml", "<project/>"), ("Dockerfile", image)]);
+    assert_eq!(case.shown(), "mvn -B -q -DskipTests package assembly:single\njava -jar ./target/*.jar");
+}
+
+#[test]
+fn go_of_one_file_needs_no_module() {
+    let case = Case::new(&[("main.go", "package main\nfunc main() {}")]);
+    assert_eq!(case.shown(), "go build -o /w/bin/api main.go\n/w/bin/api");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! | host and port, anywhere | `catalog:8080`, `a:1,b:2`, `jdbc:mysql://db:3306/x`, `amqp://u:p@mq:5672` | `127.0.0.1:PORT` |
 //! | host in a URL without port | `http://web/x` | the scheme's port if the peer listens there, else its only port |
 //! | a pair of variables | `DB_HOST=db` with `DB_PORT=5432` | both |
+//! | a host alone | `DB_HOST=db` | the host, if the peer is found there at the very port that peers know |
 //! | own port in a variable | `GRPC_PORT=9090` | the port it was given |
 //! | own wildcard address | `:8080`, `0.0.0.0:8080`, `http://+:8080` | the same with the port it was given |
 //!
@@ -217,13 +218,19 @@ pub(super) fn pairs(
         let Some(ending) = HOST_ENDINGS.iter().find(|ending| ends_with(key, ending)) else { continue };
         let Some(peer) = targets.peer(value) else { continue };
         let sibling = sibling(key, ending, env);
+        if let (None, Some(host)) = (sibling, &peer.at) {
+            let reasons = vec![format!("{value} is found there at the port that its peers know")];
+            changed.insert(key.clone(), Changed { value: host.clone(), reasons });
+            continue;
+        }
         let port = sibling.and_then(|(_, port)| port.parse::<u16>().ok());
         let Some((port_key, (host, door))) =
             sibling.map(|(key, _)| key).zip(port.and_then(|port| peer.ports.get(&port)))
         else {
             notices.push(format!(
                 "{key}={value} names a peer without its port, which has no name on this machine; \
-                 set the port beside it or write host:port"
+                 set the port beside it, write host:port, or have {value} run at the port that the program takes by itself \
+                 (`port:`, `external:`)"
             ));
             continue;
         };

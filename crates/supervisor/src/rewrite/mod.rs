@@ -51,6 +51,25 @@ pub struct PeerTarget {
     pub service: String,
     /// Its ports: as peers know them, and the door's host and port.
     pub ports: BTreeMap<u16, (String, String)>,
+    /// The host at which all of its ports have the numbers that peers know: one may be told of it without a port.
+    pub at: Option<String>,
+}
+
+impl PeerTarget {
+    /// The host at which a service is found at the very ports that its peers know, if it is known before it runs.
+    pub fn host_of(service: &Service) -> Option<String> {
+        if service.external.is_empty() {
+            let mut ports = service.listens.iter().filter(|listen| !listen.udp).map(|listen| listen.port);
+            let alone = ports.next() == service.fixed_port && ports.next().is_none();
+            return (alone && service.fixed_port.is_some()).then(|| "127.0.0.1".to_owned());
+        }
+        let mut hosts = service.external.iter().map(|(port, address)| {
+            let (host, number) = address.rsplit_once(':')?;
+            (number.parse() == Ok(*port) && !host.starts_with('[')).then_some(host)
+        });
+        let first = hosts.next()??;
+        hosts.all(|host| host == Some(first)).then(|| first.to_owned())
+    }
 }
 
 impl Targets {
@@ -174,7 +193,7 @@ fn preview_targets(application: &Application, service: &Service, data_dir: &std:
         };
         let door = ("127.0.0.1".to_owned(), "<door>".to_owned());
         let ports = meant.listens.iter().filter(|l| !l.udp).map(|l| (l.port, door.clone())).collect();
-        let target = PeerTarget { service: meant.name.to_string(), ports };
+        let target = PeerTarget { service: meant.name.to_string(), ports, at: PeerTarget::host_of(meant) };
         targets.peers.insert(peer.host.clone(), target);
     }
     for listen in service.listens.iter().filter(|listen| !listen.udp) {

@@ -6,7 +6,7 @@ use tutti_core::ServiceName;
 
 fn peer(service: &str, ports: &[(u16, u16)]) -> PeerTarget {
     let ports = ports.iter().map(|(port, door)| (*port, ("127.0.0.1".to_owned(), door.to_string())));
-    PeerTarget { service: service.to_owned(), ports: ports.collect() }
+    PeerTarget { service: service.to_owned(), ports: ports.collect(), at: None }
 }
 
 fn targets() -> Targets {
@@ -247,4 +247,34 @@ proptest! {
         let once = rewritten("URL", &text);
         prop_assert_eq!(rewritten("URL", &once), once);
     }
+}
+
+#[test]
+fn a_host_alone_is_changed_where_the_port_is_the_usual_one() {
+    let mut service = Service::new(ServiceName::new("db").unwrap());
+    service.external = vec![(5432, "127.0.0.1:5432".to_owned())];
+    assert_eq!(PeerTarget::host_of(&service).as_deref(), Some("127.0.0.1"));
+    service.external = vec![(5432, "127.0.0.1:15432".to_owned())];
+    assert_eq!(PeerTarget::host_of(&service), None, "a program that takes 5432 by itself would miss it");
+    service.external.clear();
+    assert_eq!(PeerTarget::host_of(&service), None, "where it will listen is not known yet");
+    service.fixed_port = Some(5432);
+    let listen = |port| tutti_model::app::Listen { port, protocol: Default::default(), udp: false };
+    service.listens = vec![listen(5432)];
+    assert_eq!(PeerTarget::host_of(&service).as_deref(), Some("127.0.0.1"));
+    service.listens.push(listen(9187));
+    assert_eq!(PeerTarget::host_of(&service), None);
+
+    let mut targets = targets();
+    targets.peers.get_mut("db").unwrap().at = Some("10.0.0.5".to_owned());
+    let env = [("PG_HOST", "db"), ("DB_HOST", "db"), ("DB_PORT", "5432"), ("MQ_HOST", "mq")];
+    let env = env.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let result = environment("api", &env, &targets);
+    assert_eq!(result.value["PG_HOST"], "10.0.0.5");
+    assert_eq!((result.value["DB_HOST"].as_str(), result.value["DB_PORT"].as_str()), ("127.0.0.1", "61002"));
+    assert_eq!(result.value["MQ_HOST"], "mq");
+    assert!(
+        result.notices.iter().any(|notice| notice.starts_with("MQ_HOST=mq names a peer without its port"))
+    );
+    assert_eq!(result.notices.len(), 1);
 }

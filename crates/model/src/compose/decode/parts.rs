@@ -61,7 +61,7 @@ pub(super) fn ports(node: &Node) -> (Vec<Published>, Vec<Listen>) {
     (published, listens)
 }
 
-pub(super) fn mounts(node: &Node) -> Vec<Mount> {
+pub(super) fn mounts(node: &Node, root: &Node) -> Vec<Mount> {
     let mut out = Vec::new();
     for volume in node.get("volumes").map(Node::items).unwrap_or_default() {
         let source = volume.str("source").unwrap_or("");
@@ -82,5 +82,19 @@ pub(super) fn mounts(node: &Node) -> Vec<Mount> {
             out.push(Mount { source: MountSource::Tmpfs, target, read_only: false });
         }
     }
+    out.extend(files(node, root, "secrets", "/run/secrets"));
+    out.extend(files(node, root, "configs", ""));
     out
+}
+
+/// Secrets and configs that are files of this machine, where the service sees them (Compose specification, "secrets", "configs").
+fn files(node: &Node, root: &Node, section: &str, folder: &str) -> Vec<Mount> {
+    let file = |reference: &Node| {
+        let source = reference.str("source")?;
+        let path = root.get(section)?.get(source)?.str("file")?;
+        let target = reference.str("target").unwrap_or(source);
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("{folder}/{target}") };
+        Some(Mount { source: MountSource::Bind(PathBuf::from(path)), target, read_only: true })
+    };
+    node.get(section).map(Node::items).unwrap_or_default().iter().filter_map(file).collect()
 }
