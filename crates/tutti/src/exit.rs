@@ -6,7 +6,5 @@ pub(crate) const FAILED: i32 = 1;
 pub(crate) const BAD_FILES: i32 = 3;
 /// Nothing runs here.
 pub(crate) const NOT_RUNNING: i32 = 4;
-/// Interrupted by Ctrl-C.
-pub(crate) const INTERRUPTED: i32 = 130;
 /// Whoever read our output has gone (128 + SIGPIPE).
 pub(crate) const BROKEN_PIPE: i32 = 141;

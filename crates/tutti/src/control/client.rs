@@ -94,12 +94,6 @@ impl Client {
         self.call(Method::POST, path, Body::full(body)).await
     }
 
-    /// Text as it is, such as `/metrics`.
-    pub(crate) async fn text(&self, path: &str) -> Result<String, ControlError> {
-        let bytes = self.bytes(Method::GET, path, Body::empty()).await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
     /// A stream of JSON values, a line each.
     pub(crate) async fn stream(&self, path: &str) -> Result<Lines, ControlError> {
         let stream = Stream::connect(&self.addr, Duration::from_secs(2)).await;
