@@ -21,7 +21,7 @@ impl Doctor {
             context.block_on(async { Ok(context.client()?.get("/v1/status").await.ok()) })?;
         let mut findings = overview.as_ref().map(examine_running).unwrap_or_default();
         findings.extend(examine_standing(&loaded.application, &context.data_dir()?, overview.is_some()));
-        findings.sort_by(|a, b| b.verdict.cmp(&a.verdict));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
         let worst = findings.first().map_or(Verdict::Good, |finding| finding.verdict);
         if context.json {
             context.print_json(&findings)?;

@@ -214,7 +214,8 @@ impl Api {
         let services = self.services(&request.services)?;
         self.supervisor.stop_within(&services, seconds(request.timeout_s)).await?;
         self.supervisor.stopped(&services).await;
-        let named = |name: &str| services.is_empty() || services.iter().any(|service| service.as_str() == name);
+        let named =
+            |name: &str| services.is_empty() || services.iter().any(|service| service.as_str() == name);
         let status = self.supervisor.status();
         let all = status.services.iter().map(|service| service.name.to_string());
         let good = all.filter(|name| named(name)).collect();
