@@ -1,3 +1,5 @@
+//! The machine by tables, by random histories, and in a small world that carries out what it says.
+
 mod reload;
 
 use std::collections::{BTreeMap, BTreeSet};
