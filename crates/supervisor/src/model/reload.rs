@@ -72,7 +72,9 @@ impl Service {
             self.released = false;
         }
         self.gone = false;
-        self.spec = spec;
+        // That only one can run at once may have been found out, and is not in the files.
+        let stop_first = spec.stop_first || self.spec.stop_first;
+        self.spec = Spec { stop_first, ..spec };
     }
 
     /// Whether nothing of it runs.

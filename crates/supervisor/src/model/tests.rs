@@ -1,4 +1,6 @@
-//! The state machine by tables, and by random histories of commands, crashes and facts.
+//! The machine by tables, by random histories, and in a small world that carries out what it says.
+
+mod reload;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -27,6 +27,8 @@ pub(crate) struct Board<'a> {
     beat: usize,
     /// Whether the block is being shown.
     on: bool,
+    /// Whether the outcome is known.
+    finished: bool,
 }
 
 /// A service of which something is to be seen.
@@ -53,6 +55,7 @@ impl<'a> Board<'a> {
             began: Instant::now(),
             beat: 0,
             on: context.err.live && !context.json,
+            finished: false,
         }
     }
 
@@ -68,6 +71,12 @@ impl<'a> Board<'a> {
         }
         if self.on && !matters(&event.kind) {
             return;
+        }
+        if let (EventKind::Failed { code, .. }, false) = (&event.kind, self.finished) {
+            // The reason is told with the outcome.
+            let code = code.as_ref().map(|code| format!(" (tutti explain {code})")).unwrap_or_default();
+            let line = format!("{}: failed{code}", event.service);
+            return self.say(&self.context.err.paint.on(Style::Bad, line));
         }
         if let Some(line) = line_of(event, self.context.err.paint) {
             self.say(&line);
@@ -109,7 +118,7 @@ impl<'a> Board<'a> {
         if self.on {
             self.live = Live::new(&self.context.err);
         }
-        self.on = false;
+        (self.on, self.finished) = (false, true);
     }
 
     fn draw(&mut self) {

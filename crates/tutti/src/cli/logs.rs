@@ -94,9 +94,9 @@ fn moment(text: &str) -> Result<u64, String> {
 }
 
 impl Logs {
-    /// The logs of services from their newest lines on.
+    /// What services print from now on.
     pub(crate) fn following(services: &[String], timestamps: bool, prefix: bool) -> Self {
-        let tail = Some(Tail::Last(10));
+        let tail = Some(Tail::Last(0));
         Self {
             services: services.to_vec(),
             follow: true,

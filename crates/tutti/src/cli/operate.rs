@@ -89,9 +89,7 @@ pub(crate) fn tell(context: &Context, outcome: &Outcome, word: &str) -> anyhow::
         // The first whose own fault it is, not that of another service.
         let own = outcome.bad.iter().find(|(_, reason)| short(reason) == **reason);
         if let Some((service, _)) = own.or(outcome.bad.iter().next()) {
-            context.say(&format!(
-                "look at it with `tutti logs {service}`, `tutti ps --why {service}` or `tutti doctor`"
-            ));
+            context.say(&format!("`tutti doctor` says more, `tutti logs {service}` what it printed"));
         }
     }
     Ok(if outcome.bad.is_empty() { 0 } else { exit::FAILED })

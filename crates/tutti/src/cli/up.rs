@@ -157,10 +157,7 @@ impl Up {
             if code.is_ok() {
                 addresses(context, &engine.listeners());
                 context.say(&context.err.paint.on(Style::Dim, "Ctrl-C stops it"));
-                tokio::select! {
-                    () = show.run() => {}
-                    () = engine.shutdown_asked() => {}
-                }
+                show.until(&engine).await;
             }
         }
         show.finish();
@@ -236,10 +233,22 @@ impl<'a> Show<'a> {
         }
     }
 
+    /// Shows what comes until the end is asked for, or has been waited for.
+    async fn until(&mut self, engine: &Engine) {
+        if self.exit.is_some() {
+            return;
+        }
+        tokio::select! {
+            () = self.run() => {}
+            () = engine.shutdown_asked() => {}
+        }
+    }
+
     /// The application is there: from now on there are only lines.
     fn finish(&mut self) {
         while let Ok(event) = self.events.try_recv() {
             self.board.event(&event);
+            self.ends(&event);
         }
         self.look();
         self.board.finish();
