@@ -40,6 +40,18 @@ impl ConnectError {
     }
 }
 
+/// `ENFILE` and `EMFILE`, the same numbers on every Unix; `std::io::ErrorKind` has no name for them.
+const OUT_OF_FILES: [i32; 2] = [23, 24];
+
+impl ConnectError {
+    /// Whether it says nothing of the peer: we are out of files, memory or ports.
+    pub fn is_ours(&self) -> bool {
+        matches!(&self.cause, ConnectCause::Io(error)
+            if error.raw_os_error().is_some_and(|number| OUT_OF_FILES.contains(&number))
+                || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable))
+    }
+}
+
 impl Classify for ConnectError {
     fn kind(&self) -> Kind {
         match &self.cause {
@@ -50,7 +62,7 @@ impl Classify for ConnectError {
     }
 
     fn origin(&self) -> Origin {
-        Origin::Upstream
+        if self.is_ours() { Origin::Us } else { Origin::Upstream }
     }
 
     fn retry(&self) -> Retry {
@@ -192,6 +204,26 @@ impl Classify for SendError {
         match self.stage {
             Stage::NothingSent => Retry::Safe,
             Stage::Sent | Stage::ResponseBegan => Retry::Unsafe,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_lack_is_not_the_peers_fault() {
+        let of = |cause| ConnectError { addr: Addr::Unix(None), cause: ConnectCause::Io(cause) };
+        for ours in [23, 24, 12] {
+            let error = of(io::Error::from_raw_os_error(ours));
+            assert!(error.is_ours() && error.origin() == Origin::Us, "{error:?}");
+        }
+        assert!(of(io::ErrorKind::AddrNotAvailable.into()).is_ours());
+        for theirs in
+            [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset, io::ErrorKind::TimedOut]
+        {
+            assert!(!of(theirs.into()).is_ours(), "{theirs:?}");
         }
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
+use tutti_core::Origin;
 
 use crate::error::Fault;
 
@@ -66,6 +67,17 @@ struct Error<'a> {
     hop: Option<&'a str>,
     message: &'a str,
     request_id: &'a str,
+}
+
+/// What a stranger is told of a fault behind us: the service and what kind of fault it is. Addresses, instances and what
+/// their health checks said are for those who run them.
+pub fn for_strangers(fault: &Fault) -> Fault {
+    let mut told = fault.clone();
+    if fault.origin == Origin::Upstream {
+        told.message = fault.code.title().to_owned();
+        told.hop = fault.hop.as_deref().and_then(|hop| hop.split(" (").next()).map(str::to_owned);
+    }
+    told
 }
 
 /// The answer to a request that failed. A HEAD request gets the head alone.

@@ -207,6 +207,8 @@ pub(crate) enum Coding {
 pub(crate) enum Expect {
     /// `100-continue`.
     Continue,
+    /// The field is there and empty.
+    Nothing,
     /// Something that we do not know.
     Other,
 }
@@ -268,11 +270,12 @@ impl Facts {
     }
 
     fn learn_expect(&mut self, value: &[u8]) {
-        if value.is_empty() {
-            return;
-        }
-        let known = self.expect.is_none() && value.eq_ignore_ascii_case(b"100-continue");
-        self.expect = Some(if known { Expect::Continue } else { Expect::Other });
+        let first = matches!(self.expect, None | Some(Expect::Nothing));
+        self.expect = Some(match value {
+            b"" => self.expect.unwrap_or(Expect::Nothing),
+            _ if first && value.eq_ignore_ascii_case(b"100-continue") => Expect::Continue,
+            _ => Expect::Other,
+        });
     }
 
     fn learn_connection(&mut self, value: &[u8]) {

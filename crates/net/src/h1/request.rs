@@ -51,10 +51,15 @@ pub(crate) fn parse(
     check_host(line.version, &facts, &headers)?;
     let target = first.start + line.target.start..first.start + line.target.end;
     let uri = target_uri(bytes, target, &line.method, &headers)?;
+    let expects_continue = expects_continue(line.version, &facts)?;
+    if facts.expect.is_some() && !expects_continue {
+        // It means nothing, and is not to mean something to the next reader.
+        headers.remove(http::header::EXPECT);
+    }
     Ok(RequestHead {
         framing: framing(line.version, &facts)?,
         keep_alive: keep_alive(line.version, &facts),
-        expects_continue: expects_continue(line.version, &facts)?,
+        expects_continue,
         method: line.method,
         version: line.version,
         uri,
@@ -216,9 +221,9 @@ fn absolute_to_origin(
     if split_authority(authority).is_none() {
         return Err(Fault::Malformed("the authority of the request target is malformed"));
     }
-    if let Some(host) = headers.get(http::header::HOST)
-        && !host.as_bytes().eq_ignore_ascii_case(authority)
-    {
+    // Also without Host, as HTTP/1.0 allows: we would route by one name, and others by the other.
+    let host = headers.get(http::header::HOST);
+    if host.is_none_or(|host| !host.as_bytes().eq_ignore_ascii_case(authority)) {
         return Err(Fault::Malformed("Host is not the authority of the request target"));
     }
     check_path_and_query(path)?;
@@ -260,6 +265,7 @@ pub(super) fn keep_alive(version: Version, facts: &Facts) -> bool {
 fn expects_continue(version: Version, facts: &Facts) -> Result<bool, Fault> {
     match facts.expect {
         None => Ok(false),
+        Some(Expect::Nothing) => Ok(false),
         Some(_) if version == Version::HTTP_10 => Ok(false),
         Some(Expect::Continue) => Ok(true),
         Some(Expect::Other) => Err(Fault::Expectation),

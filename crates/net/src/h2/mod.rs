@@ -3,6 +3,7 @@
 pub mod client;
 mod io;
 pub(crate) mod server;
+mod streams;
 
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// See `ping_interval`.
     pub ping_timeout: Duration,
+    /// Server: how long a connection without a stream stays open.
+    pub idle_timeout: Duration,
+    /// Server: longest time in which the peer takes nothing of a stream's next data.
+    pub write_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -34,6 +39,8 @@ impl Default for Settings {
             connection_window: limits::HTTP2_CONNECTION_WINDOW,
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
+            idle_timeout: limits::HTTP_IDLE_TIMEOUT,
+            write_timeout: limits::HTTP_WRITE_TIMEOUT,
         }
     }
 }

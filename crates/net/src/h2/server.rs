@@ -14,6 +14,7 @@ use hyper::service::{Service, service_fn};
 use tutti_core::{Origin, limits};
 
 use super::io::{HyperStream, LocalTasks, Tasks, TokioTimer};
+use super::streams::{Outgoing, Streams, Watched};
 use crate::body::Body;
 use crate::drain::DrainSignal;
 use crate::h1;
@@ -26,7 +27,7 @@ pub(crate) async fn serve<H: Handler>(stream: Stream, shared: &Arc<Shared<H>>, i
     let info = Arc::new(info);
     let service = service_fn(|request| {
         let (shared, info) = (Arc::clone(shared), Arc::clone(&info));
-        async move { Ok::<_, Infallible>(answer(&shared, request, &info).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, request, &info).await.map(Outgoing)) }
     });
     run(stream, service, Tasks::default(), &shared.settings.h2, &shared.drain).await;
 }
@@ -40,17 +41,19 @@ pub(crate) async fn serve_local<H: LocalHandler>(
     let info = Arc::new(info);
     let service = service_fn(|request| {
         let (shared, info) = (Arc::clone(shared), Arc::clone(&info));
-        async move { Ok::<_, Infallible>(answer(&shared, request, &info).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, request, &info).await.map(Outgoing)) }
     });
     run(stream, service, LocalTasks::default(), &shared.settings.h2, &shared.drain).await;
 }
 
 async fn run<S, E>(stream: Stream, service: S, tasks: E, settings: &super::Settings, drain: &DrainSignal)
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
-    E: Http2ServerConnExec<S::Future, Body>,
+    S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible>,
+    Watched<E>: Http2ServerConnExec<S::Future, Outgoing> + Clone,
 {
-    let mut builder = Builder::new(tasks);
+    let streams = Streams::new();
+    let watched = Watched { tasks, streams: Arc::clone(&streams), stall: settings.write_timeout };
+    let mut builder = Builder::new(watched);
     builder
         .timer(TokioTimer)
         .max_concurrent_streams(settings.streams)
@@ -67,6 +70,14 @@ where
         () = drain.draining() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = streams.idle(settings.idle_timeout) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                end = connection => end,
+                // It takes neither our farewell nor what is left of its answers.
+                () = streams.idle(settings.write_timeout) => Ok(()),
+            }
         }
     };
     if let Err(error) = end {
@@ -102,6 +113,7 @@ fn in_our_form(request: Request<Incoming>, fields: usize) -> Result<Request<Body
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(Refusal { status, reason: "there are too many fields" });
     }
+    check_values(&parts.headers)?;
     let uri = std::mem::take(&mut parts.uri).into_parts();
     if let Some(authority) = &uri.authority {
         let host =
@@ -120,12 +132,34 @@ fn in_our_form(request: Request<Incoming>, fields: usize) -> Result<Request<Body
     }
     let target = uri.path_and_query.ok_or(bad("the path is missing"))?;
     if target.as_str() != "*" {
+        if !target.as_str().starts_with('/') {
+            return Err(bad("the path does not begin with a slash"));
+        }
         h1::check_target(target.as_str().as_bytes()).map_err(bad)?;
     } else if parts.method != Method::OPTIONS {
         return Err(bad("the target * is for OPTIONS only"));
     }
     parts.uri = Uri::from(target);
     Ok(Request::from_parts(parts, Body::from_http2(body, Origin::Client)))
+}
+
+/// What HTTP/1.1 could not carry as it is, and a reader of it would take for something else.
+fn check_values(headers: &HeaderMap) -> Result<(), Refusal> {
+    let blank = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
+    // RFC 9113 section 8.2.1. Routes would look at one value, and a service behind HTTP/1.1 at another.
+    if headers.values().any(|value| blank(value.as_bytes().first()) || blank(value.as_bytes().last())) {
+        let reason = "a field value begins or ends with whitespace";
+        return Err(Refusal { status: StatusCode::BAD_REQUEST, reason });
+    }
+    let mut expected = headers.get_all(header::EXPECT).iter();
+    match (expected.next(), expected.next()) {
+        (None, _) => Ok(()),
+        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        _ => {
+            let reason = "only the expectation 100-continue can be met";
+            Err(Refusal { status: StatusCode::EXPECTATION_FAILED, reason })
+        }
+    }
 }
 
 /// A response that HTTP/2 can carry.
@@ -171,3 +205,6 @@ fn refuse(refused: Refusal) -> Response<Body> {
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,12 @@ async fn carry(
             Ok(upstream) => break upstream,
             Err(error) => error,
         };
+        if error.is_ours() {
+            tracing::warn!(%error, "a connection is given up: this process lacks what another one takes");
+            entry.fault = Some((code::OVERLOADED, Origin::Us));
+            entry.status = 503;
+            return;
+        }
         if endpoint.cool(worker.now(), options.cool_off) {
             worker.shared.catalog.suspect(&endpoint.instance, &tutti_core::error::chain(&error));
         }

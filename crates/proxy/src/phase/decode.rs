@@ -4,7 +4,7 @@
 //! matched and sent, and the fields that concern only the client's hop end.
 
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, Version, header};
 use tutti_net::Protocol;
 
 use super::{Exchange, Stop};
@@ -41,6 +41,8 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
             .insert(header::HOST, reached.unwrap_or_else(|_| HeaderValue::from_static("localhost")));
     }
     match exchange.connection.protocol {
+        // RFC 9110 section 7.8: in HTTP/1.0 the field means nothing.
+        Protocol::Http1 if request.version() == Version::HTTP_10 => {}
         Protocol::Http1 => exchange.upgrade = headers::upgrade(request.headers()),
         Protocol::Http2 => headers::join_cookies(request.headers_mut()),
     }

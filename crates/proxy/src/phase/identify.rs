@@ -32,6 +32,11 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
         peer
     };
     exchange.entry.client = Some(client);
+    // Whoever sits at this machine, and our own services. What comes through a proxy on this machine that nobody told us to
+    // trust looks as if it came from here, but such proxies say for whom they ask.
+    exchange.among_us = exchange.listener.side == Side::Door
+        || client.is_loopback()
+            && (believed || !headers.keys().any(|name| forwarded::is_claim(name.as_str())));
 
     let key = StampKey { peer, believed, port: exchange.listener.address.port() };
     worker.stamps.borrow_mut().with(&key, exchange.host.as_ref(), |stamp| {

@@ -71,6 +71,8 @@ pub struct Exchange<'a> {
     pub host: Option<HeaderValue>,
     /// In which form the client wants to hear of a fault.
     pub form: Form,
+    /// Whether the client may hear what goes on behind us; see [`identify`].
+    pub among_us: bool,
     /// What the client wants the connection to become.
     pub upgrade: Option<HeaderValue>,
     /// Whether the client accepts trailers.
@@ -101,6 +103,7 @@ pub async fn run(
         request,
         host: None,
         form,
+        among_us: false,
         upgrade: None,
         trailers: false,
         prefix: 0,

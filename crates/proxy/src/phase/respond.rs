@@ -1,5 +1,6 @@
 //! Phase 9: the response on its way back to the client.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,13 @@ fn name(exchange: &Exchange<'_>, response: &mut Response<Body>) {
 /// The answer to a request that failed.
 pub fn fault(exchange: &mut Exchange<'_>, fault: &Fault) -> Response<Body> {
     exchange.entry.fault = Some((fault.code, fault.origin));
-    let rendered = page::render(fault, exchange.form, exchange.entry.method(), exchange.entry.id());
+    let told = if exchange.among_us {
+        Cow::Borrowed(fault)
+    } else {
+        tracing::debug!(request_id = exchange.entry.id(), code = %fault.code, message = %fault.message, "a request failed");
+        Cow::Owned(page::for_strangers(fault))
+    };
+    let rendered = page::render(&told, exchange.form, exchange.entry.method(), exchange.entry.id());
     let mut response = rendered.map(Body::full);
     name(exchange, &mut response);
     response

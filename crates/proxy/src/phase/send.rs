@@ -20,7 +20,7 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use tokio::time::Instant;
 use tutti_core::{Classify as _, Kind, Origin, Retry, code, limits};
-use tutti_net::{Body, Protocol, SendCause, SendError, Stage};
+use tutti_net::{Body, BodyError, Protocol, SendCause, SendError, Stage};
 
 use super::choose::{self, Tried};
 use super::{Exchange, Stop, upload};
@@ -206,6 +206,12 @@ fn refused(
     request: Option<Request<Body>>,
 ) -> Failed {
     let text = tutti_core::error::chain(error);
+    if error.is_ours() {
+        // Asking another instance would need what we lack, and none of them is to blame.
+        let fault = Fault::overloaded(format!("no connection to {} could be made: {text}", endpoint.service));
+        let fault = Fault { retry: Retry::Unsafe, ..fault };
+        return Failed { fault: Box::new(fault), request, how: How::Broke };
+    }
     suspect(exchange, endpoint, &text);
     let kind = match error {
         DialError::Connect(error) => error.kind(),
@@ -226,6 +232,10 @@ fn broke(exchange: &Exchange<'_>, pool: &Pool, error: SendError, kept: bool, ide
     };
     let text = tutti_core::error::chain(&error.cause);
     let (fault, how) = match &error.cause {
+        SendCause::RequestBody(cause @ BodyError::Malformed(Origin::Client, _)) => {
+            let fault = Fault::bad_request(format!("the request's body is malformed: {cause}"));
+            (Fault { retry: Retry::Unsafe, ..fault }, How::Broke)
+        }
         SendCause::RequestBody(cause)
             if cause.kind() == Kind::Timeout || cause.origin() == Origin::Client =>
         {

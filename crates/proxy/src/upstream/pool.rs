@@ -72,6 +72,13 @@ pub enum DialError {
     JustFailed,
 }
 
+impl DialError {
+    /// Whether this process or machine lacks what a connection takes.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, DialError::Connect(error) if error.is_ours())
+    }
+}
+
 /// A fresh HTTP/2 connection must be driven by a task that its maker owns.
 pub type Driver = http2::client::Driver;
 

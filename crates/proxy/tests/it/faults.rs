@@ -43,6 +43,46 @@ async fn when_nobody_is_ready_the_answer_says_who_and_why() {
 }
 
 #[tokio::test]
+async fn a_stranger_hears_nothing_of_what_goes_on_inside() {
+    let secret = || instance("catalog", 1, free(), Health::Critical);
+    let forwarded = || {
+        let request = Request::get("/").header("host", "h").header("x-forwarded-for", "203.0.113.9");
+        request.body(Body::empty()).unwrap()
+    };
+    let trusting = Options { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..hasty() };
+    for options in [hasty(), trusting] {
+        let tutti = Tutti::start(options, vec![to("catalog")], vec![secret()]).await;
+        let answer = send(tutti.edge, forwarded()).await;
+        assert_eq!(answer.status(), 503);
+        let told = fault(&answer);
+        assert_eq!((told["code"].as_str(), told["hop"].as_str()), (Some("TUT0502"), Some("catalog")));
+        assert!(!text(&answer).contains("catalog-1") && !text(&answer).contains("the test says"), "{told}");
+        tutti.catalog.set(vec![passing("catalog", 1, nobody().await)]);
+        let answer = loop {
+            // The new view reaches the workers in a moment.
+            let answer = send(tutti.edge, forwarded()).await;
+            if answer.status() == 502 {
+                break answer;
+            }
+        };
+        assert!(!text(&answer).contains("127.0.0.1"), "{}", text(&answer));
+        assert!(text(&get(tutti.edge, "/").await).contains("127.0.0.1"));
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_body_is_not_called_a_slow_one() {
+    let echo = echo().await;
+    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, echo.addr)]).await;
+    let answer = raw(
+        tutti.edge,
+        "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n0\r\n\r\n",
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("malformed"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_refused_connection_names_the_hop() {
     let addr = nobody().await;
     let tutti = Tutti::start(hasty(), vec![to("catalog")], vec![passing("catalog", 2, addr)]).await;

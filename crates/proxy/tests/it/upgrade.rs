@@ -74,3 +74,12 @@ async fn an_upgrade_that_is_refused_is_an_answer_as_any_other() {
     stream.write_all(ASK).await.unwrap();
     assert!(read_until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
 }
+
+#[tokio::test]
+async fn http_1_0_cannot_ask_for_an_upgrade() {
+    let echo = echo().await;
+    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, echo.addr)]).await;
+    let old = "GET /socket HTTP/1.0\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let answer = raw(tutti.edge, old).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("websocket"), "{answer}");
+}

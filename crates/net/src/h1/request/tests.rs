@@ -29,6 +29,21 @@ fn check(cases: &[(&str, u16)]) {
 }
 
 #[test]
+fn an_expectation_that_means_nothing_is_not_passed_on() {
+    for (text, left, waits) in [
+        ("POST / HTTP/1.0\r\nExpect: anything\r\n\r\n", false, false),
+        ("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", false, false),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect:\r\n\r\n", false, false),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect:\r\nExpect: 100-continue\r\n\r\n", true, true),
+        ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", true, true),
+    ] {
+        let head = read(text.as_bytes()).expect(text);
+        assert_eq!((head.headers.contains_key("expect"), head.expects_continue), (left, waits), "{text:?}");
+    }
+    assert_eq!(status("POST / HTTP/1.1\r\nHost: a\r\nExpect:\r\nExpect: x\r\n\r\n"), 417);
+}
+
+#[test]
 fn request_lines_with_two_readings_are_refused() {
     check(&[
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
@@ -91,6 +106,7 @@ fn targets_with_two_readings_are_refused() {
         ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", 200),
         ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET http://a/ HTTP/1.0\r\n\r\n", 400),
         ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET http:///b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET http://a/b#c HTTP/1.1\r\nHost: a\r\n\r\n", 400),
