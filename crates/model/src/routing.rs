@@ -2,6 +2,9 @@
 //!
 //! A published port is served where Docker Compose would serve it: at its address and port on this machine, every
 //! address if none is said. What is spoken there decides how: HTTP with one route to the service, or bytes.
+//!
+//! Processes share this machine's ports. Where a service listens itself (`port:`), the edge makes room and takes the next port;
+//! where something that runs elsewhere listens already (`external:` on this machine), there is nothing to publish.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -21,7 +24,11 @@ pub(crate) fn routing(
     root: &Node,
     report: &mut Report,
 ) -> Routing {
+    let own = own_ports(application);
     let mut listeners: Vec<Listener> = gateway.into_iter().collect();
+    for gateway in &mut listeners {
+        make_room(&mut gateway.bind, &own, application, Span::default(), report);
+    }
     let mut taken: Vec<(SocketAddr, Span, String)> = Vec::new();
     let gateway = listeners.first().map(|gateway| gateway.bind);
     for service in application.services.values().filter(|service| !service.skip) {
@@ -36,7 +43,11 @@ pub(crate) fn routing(
                 continue;
             }
             let ip = port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            let bind = SocketAddr::new(ip, port.host_port.unwrap_or(0));
+            let mut bind = SocketAddr::new(ip, port.host_port.unwrap_or(0));
+            if is_there(service, bind.port()) {
+                continue;
+            }
+            make_room(&mut bind, &own, application, span, report);
             if gateway.is_some_and(|gateway| overlap(gateway, bind)) {
                 continue;
             }
@@ -55,6 +66,42 @@ pub(crate) fn routing(
         }
     }
     Routing { listeners }
+}
+
+/// The ports that services take themselves, whatever they are told.
+fn own_ports(application: &Application) -> Vec<(u16, &Service)> {
+    let run = application.services.values().filter(|service| !service.skip && service.external.is_empty());
+    run.filter_map(|service| Some((service.fixed_port?, service))).collect()
+}
+
+/// Whether what runs elsewhere is at this very port of this machine.
+fn is_there(service: &Service, port: u16) -> bool {
+    service.external.iter().filter_map(|(_, address)| address.rsplit_once(':')).any(|(host, number)| {
+        let host = host.trim_matches(['[', ']']);
+        let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        here && number.parse() == Ok(port)
+    })
+}
+
+/// Moves a listener from a port that a service takes itself to the next one that nobody has asked for.
+fn make_room(
+    bind: &mut SocketAddr,
+    own: &[(u16, &Service)],
+    application: &Application,
+    span: Span,
+    report: &mut Report,
+) {
+    let Some((port, service)) = own.iter().find(|(port, _)| *port == bind.port()) else { return };
+    let published = |port: u16| {
+        let all = application.services.values().flat_map(|service| &service.published);
+        all.into_iter().any(|published| published.host_port == Some(port))
+    };
+    let free = |next: &u16| !published(*next) && !own.iter().any(|(own, _)| own == next);
+    let Some(next) = (port.saturating_add(1)..u16::MAX).find(free) else { return };
+    bind.set_port(next);
+    let message =
+        format!("`{}` listens at {port} itself, so the gateway serves that port at {next}", service.name);
+    report.add(Problem::notice(code::NOT_HONOURED, message).at(span));
 }
 
 /// Whether two listeners would be at the same port of the same address.

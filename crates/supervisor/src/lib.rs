@@ -32,6 +32,7 @@ pub mod event;
 pub mod exec;
 pub mod handle;
 mod health;
+mod hints;
 pub mod infer;
 pub mod keeper;
 pub mod logs;

@@ -202,3 +202,59 @@ fn the_checked_in_schema_is_current() {
         "docs/schema/tutti.schema.json is not current; run this test with TUTTI_UPDATE=1"
     );
 }
+
+#[test]
+fn the_edge_makes_room_for_what_listens_itself() {
+    let bound = |overlay: &str| {
+        let loaded = good(overlay);
+        let listeners = loaded.application.routing.listeners.iter();
+        let bound: Vec<String> = listeners.map(|one| format!("{} {}", one.name, one.bind)).collect();
+        let notices =
+            loaded.notices.iter().map(|notice| notice.message.clone()).collect::<Vec<_>>().join("\n");
+        (bound, notices)
+    };
+    let (listeners, notices) = bound("services: {web: {port: 8080}, api: {port: 8081}}");
+    assert_eq!(listeners, ["web:3000 0.0.0.0:8082", "db:5432 0.0.0.0:5432"]);
+    assert!(
+        notices.contains("`web` listens at 8080 itself, so the gateway serves that port at 8082"),
+        "{notices}"
+    );
+    // A database of this machine is there already; one of another machine is published.
+    assert_eq!(bound("services: {db: {external: 'localhost:5432'}}").0, ["web:3000 0.0.0.0:8080"]);
+    let elsewhere = bound("services: {db: {external: '10.0.0.5:5432'}}").0;
+    assert_eq!(elsewhere, ["web:3000 0.0.0.0:8080", "db:5432 0.0.0.0:5432"]);
+    let (gateway, _) = bound("{services: {web: {port: 8080}}, routes: [{to: web}]}");
+    assert!(gateway[0].ends_with(":8081"), "{gateway:?}");
+}
+
+#[test]
+fn secrets_and_configs_of_this_machine_are_files_of_the_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let compose = "
+services:
+  api: {image: i, secrets: [pw, {source: key, target: api.key}], configs: [{source: c, target: /etc/c.toml}, c]}
+secrets: {pw: {file: ./pw.txt}, key: {file: key.pem}}
+configs: {c: {file: c.toml}}
+";
+    std::fs::write(dir.path().join("compose.yaml"), compose).unwrap();
+    let loaded = load(&LoadOptions { folder: dir.path().to_owned(), ..LoadOptions::default() });
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let mounts: Vec<String> = loaded.application.services["api"]
+        .mounts
+        .iter()
+        .map(|mount| match &mount.source {
+            crate::app::MountSource::Bind(path) => {
+                format!(
+                    "{} {}",
+                    mount.target,
+                    path.strip_prefix(&loaded.application.folder).unwrap().display()
+                )
+            }
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        mounts,
+        ["/run/secrets/pw pw.txt", "/run/secrets/api.key key.pem", "/etc/c.toml c.toml", "/c c.toml"]
+    );
+}

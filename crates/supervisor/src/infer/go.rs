@@ -39,7 +39,7 @@ pub(super) fn detect(
             except: Vec::new(),
             after: Vec::new(),
         }),
-        commands: &["go"],
+        commands: vec!["go"],
         env: Vec::new(),
         path: Vec::new(),
     })

@@ -113,7 +113,7 @@ fn kind(
         tools: std::iter::once(java).chain(builder).collect(),
         steps: vec![step],
         // A `java` command of a Dockerfile names the jar as the image has it; the built one is found by habit.
-        commands: &[],
+        commands: vec![],
         env,
         path: home.map(|home| home.join("bin")).into_iter().collect(),
     }

@@ -115,7 +115,7 @@ struct Kind {
     /// How it is run by habit; `None` when the folder has no habit (a library, no start script).
     habit: Option<Program>,
     /// First words of a command that belong to this language.
-    commands: &'static [&'static str],
+    commands: Vec<&'static str>,
     /// Environment for the process.
     env: Vec<(&'static str, String)>,
     /// Folders put before `PATH`.

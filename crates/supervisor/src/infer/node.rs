@@ -31,29 +31,36 @@ pub(super) fn detect(folder: &Folder, installed: &Toolbox) -> Option<Kind> {
         tools,
         steps,
         habit: habit(folder, &package, &manager),
-        commands: &[
-            "node",
-            "npm",
-            "npx",
-            "yarn",
-            "pnpm",
-            // What `node_modules/.bin` is known to hold.
-            "ng",
-            "next",
-            "nuxt",
-            "vite",
-            "nest",
-            "tsx",
-            "ts-node",
-            "nodemon",
-            "react-scripts",
-            "vue-cli-service",
-            "serve",
-            "http-server",
-        ],
+        commands: commands(&package),
         env: Vec::new(),
         path: std::iter::once(folder).chain(&root).map(|at| at.path.join("node_modules/.bin")).collect(),
     })
+}
+
+/// Programs that `node_modules/.bin` holds, and the packages that put them there.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("ng", "@angular/cli"),
+    ("nest", "@nestjs/cli"),
+    ("vue-cli-service", "@vue/cli-service"),
+    ("next", "next"),
+    ("nuxt", "nuxt"),
+    ("vite", "vite"),
+    ("tsx", "tsx"),
+    ("ts-node", "ts-node"),
+    ("nodemon", "nodemon"),
+    ("react-scripts", "react-scripts"),
+    ("serve", "serve"),
+    ("http-server", "http-server"),
+];
+
+/// First words of commands that can be run here: an image may have more, installed for all (`npm install -g`).
+fn commands(package: &Value) -> Vec<&'static str> {
+    let depends = |name: &str| {
+        let kinds = ["dependencies", "devDependencies"];
+        kinds.iter().any(|kind| package.get(kind).is_some_and(|list| list.get(name).is_some()))
+    };
+    let own = PROGRAMS.iter().filter(|(_, package)| depends(package)).map(|(program, _)| *program);
+    ["node", "npm", "npx", "yarn", "pnpm"].into_iter().chain(own).collect()
 }
 
 /// The folder's `package.json`.

@@ -20,7 +20,7 @@ pub(super) fn detect(folder: &Folder, workshop: &Workshop) -> Option<Kind> {
         tools: vec![Tool::new("python3", REMEDY)],
         steps: steps(folder, because, &venv),
         habit: habit(folder, &bin),
-        commands: &[
+        commands: vec![
             "python",
             "python3",
             "uvicorn",

@@ -28,7 +28,7 @@ pub(super) fn detect(folder: &Folder) -> Option<Kind> {
             except: Vec::new(),
             after: Vec::new(),
         }),
-        commands: &["cargo"],
+        commands: vec!["cargo"],
         env: Vec::new(),
         path: Vec::new(),
     })

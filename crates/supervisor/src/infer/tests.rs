@@ -292,9 +292,18 @@ fn development_servers_need_no_build_and_are_told_their_port() {
     ] {
         assert_eq!(Case::new(&[("package.json", &package(script))]).shown(), shown, "{script}");
     }
-    let image = "FROM node\nCMD [\"ng\", \"serve\", \"--host\", \"0.0.0.0\"]";
-    let case = Case::new(&[("package.json", &package("x")), ("Dockerfile", image)]);
-    assert_eq!(case.shown(), "ng serve --host 0.0.0.0 --port ${PORT}");
+    let image = ("Dockerfile", "FROM node\nCMD [\"ng\", \"serve\", \"--host\", \"0.0.0.0\"]");
+    let own = r#"{"devDependencies": {"@angular/cli": "1"}, "scripts": {"build": "ng build"}}"#;
+    assert_eq!(
+        Case::new(&[("package.json", own), image]).shown(),
+        "npm install --no-audit --no-fund\nng serve --host 0.0.0.0 --port ${PORT}"
+    );
+    let of_image = r#"{"scripts": {"start": "node a.js"}}"#;
+    assert_eq!(
+        Case::new(&[("package.json", of_image), image]).shown(),
+        "node a.js",
+        "only the image has `ng`"
+    );
 }
 
 #[test]

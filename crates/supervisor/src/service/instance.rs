@@ -18,6 +18,7 @@ use crate::diagnose::{self, StartFailure};
 use crate::driver::{Order, Prepared, Process, Start};
 use crate::event::EventKind;
 use crate::health;
+use crate::hints;
 use crate::infer::Plan;
 use crate::keeper::ExitStatus;
 use crate::logs::{self, Captured, Source, Stream};
@@ -53,13 +54,21 @@ impl Instance {
         let captured = Captured::default();
         let outcome = self.live(&id, &captured).await;
         let (status, reason, code, lasting) = match outcome {
-            Ok(status) => (Some(status.shell()), diagnose::exit_reason(status), None, false),
+            Ok(status) => (Some(status.shell()), self.why(status, &captured), None, false),
             Err(failure) => {
                 (None, failure.reason, failure.code.map(|code| code.to_string()), failure.lasting)
             }
         };
         let exit = Exit { status, reason, code, last_lines: captured.last_lines(), at_ms: wall_ms() };
         let _ = self.facts.send(Fact::Exited { key: self.key.clone(), exit, lasting }).await;
+    }
+
+    /// How it ended, and what it seems to want if it failed.
+    fn why(&self, status: ExitStatus, captured: &Captured) -> String {
+        let reason = diagnose::exit_reason(status);
+        let failed = status != ExitStatus::Code(0);
+        let hint = failed.then(|| hints::of(&captured.last_lines(), &self.service, &self.shared.application));
+        hint.flatten().map_or(reason.clone(), |hint| format!("{reason}: {hint}"))
     }
 
     async fn live(&mut self, id: &InstanceId, captured: &Captured) -> Result<ExitStatus, StartFailure> {
