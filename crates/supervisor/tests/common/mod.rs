@@ -30,7 +30,7 @@ while True: s.accept()[0].close()'";
 
 pub fn fixture() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let fixture = test.parent().unwrap().parent().unwrap().join("examples").join("fixture");
+    let fixture = test.parent().unwrap().parent().unwrap().join("examples").join("kept");
     assert!(fixture.exists(), "`cargo test -p tutti-supervisor` builds it; `--test` alone does not");
     fixture
 }
