@@ -10,5 +10,7 @@ pub(crate) const NOT_RUNNING: i32 = 4;
 pub(crate) const CANNOT_EXECUTE: i32 = 126;
 /// `exec`, `run`: there is no such command.
 pub(crate) const NO_SUCH_PROGRAM: i32 = 127;
+/// A second Ctrl-C killed everything (128 + SIGINT).
+pub(crate) const INTERRUPTED: i32 = 130;
 /// Whoever read our output has gone (128 + SIGPIPE).
 pub(crate) const BROKEN_PIPE: i32 = 141;
