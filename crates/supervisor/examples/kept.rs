@@ -1,6 +1,6 @@
 //! The other processes of the integration tests: the keeper, and a Tutti that can be killed.
 //!
-//! `fixture keeper FD` is the keeper; `fixture run DATA SCRIPT…` runs each script as a service until it is killed.
+//! `kept keeper FD` is the keeper; `kept run DATA SCRIPT…` runs each script as a service until it is killed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

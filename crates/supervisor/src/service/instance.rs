@@ -67,7 +67,8 @@ impl Instance {
     fn why(&self, status: ExitStatus, captured: &Captured) -> String {
         let reason = diagnose::exit_reason(status);
         let failed = status != ExitStatus::Code(0);
-        let hint = failed.then(|| hints::of(&captured.last_lines(), &self.service, &self.shared.current.get()));
+        let hint =
+            failed.then(|| hints::of(&captured.last_lines(), &self.service, &self.shared.current.get()));
         hint.flatten().map_or(reason.clone(), |hint| format!("{reason}: {hint}"))
     }
 

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use tutti_supervisor::exec::Place;
 
 use super::Context;
+use crate::exit;
 use crate::query::Query;
+use crate::term::Style;
 
 /// Run a command beside a running instance.
 #[derive(Debug, clap::Args)]
@@ -49,12 +51,31 @@ impl Exec {
             query.push("of", of);
             Ok(context.client()?.get(&format!("/v1/surroundings?{query}")).await?)
         })?;
-        execute(&place, &self.command, &self.env, self.workdir.as_deref())
+        execute(context, &place, &self.command, &self.env, self.workdir.as_deref())
     }
+}
+
+/// A command that could not be started ends as in a shell (POSIX, XCU 2.8.2).
+fn cannot(
+    context: &Context,
+    program: &str,
+    folder: &std::path::Path,
+    error: &std::io::Error,
+) -> anyhow::Result<i32> {
+    if !folder.is_dir() {
+        anyhow::bail!("there is no folder {}", folder.display());
+    }
+    let found = error.kind() != std::io::ErrorKind::NotFound;
+    let why = if found { error.to_string() } else { "there is no such program".to_owned() };
+    context
+        .err
+        .line(&format!("{} cannot run {program:?}: {why}", context.err.paint.on(Style::Bad, "error:")));
+    Ok(if found { exit::CANNOT_EXECUTE } else { exit::NO_SUCH_PROGRAM })
 }
 
 /// Runs a command in surroundings, with this process's terminal; answers its exit code.
 pub(crate) fn execute(
+    context: &Context,
     place: &Place,
     command: &[String],
     env: &[String],
@@ -72,7 +93,10 @@ pub(crate) fn execute(
         .envs(&place.env)
         .envs(pairs)
         .current_dir(&folder)
-        .status()
-        .with_context(|| format!("cannot run {program:?} in {}", folder.display()))?;
+        .status();
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => return cannot(context, program, &folder, &error),
+    };
     Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
 }

@@ -1,6 +1,5 @@
 //! `tutti explain CODE`: the page of an error code, with cause and remedy.
 
-use anyhow::Context as _;
 use tutti_core::Code;
 use tutti_core::code;
 
@@ -21,7 +20,9 @@ impl Explain {
         let Some(text) = &self.code else {
             return list(context);
         };
-        let code: Code = text.parse().context("run `tutti explain` alone for the list")?;
+        let Ok(code) = text.parse::<Code>() else {
+            anyhow::bail!("there is no error code {text:?}; `tutti explain` alone lists them");
+        };
         let page = PAGES.iter().find(|(number, _)| *number == code.number()).map_or("", |(_, page)| page);
         if context.json {
             let value = serde_json::json!({ "code": code.to_string(), "title": code.title(), "page": page });

@@ -50,7 +50,7 @@ impl Run {
         if let Some(program) = &self.entrypoint {
             command = [program.clone()].into_iter().chain(self.command.iter().cloned()).collect();
         }
-        let code = execute(&place, &command, &self.env, self.workdir.as_deref());
+        let code = execute(context, &place, &command, &self.env, self.workdir.as_deref());
         if alone {
             context.block_on(async {
                 // Whether it could be ended changes nothing about the command.

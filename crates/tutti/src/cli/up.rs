@@ -15,7 +15,7 @@ use super::operate::{tell, watched};
 use super::{Context, behind, scale};
 use crate::control::Client;
 use crate::control::wire::{Listening, Outcome, Overview, UpRequest};
-use crate::engine::{Engine, Settings};
+use crate::engine::{Ended, Engine, Settings};
 use crate::exit;
 use crate::term::Style;
 
@@ -170,7 +170,10 @@ impl Up {
             // What is said while stopping is shown until there is nothing more to say.
             () = show.run() => ending.await,
         };
-        ended?;
+        if ended? == Ended::Killed {
+            context.say("killed");
+            return Ok(exit::INTERRUPTED);
+        }
         match asked {
             Some(asked) => Ok(if self.exit_code_from.is_some() { asked } else { 0 }),
             None => code,

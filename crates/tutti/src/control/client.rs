@@ -20,7 +20,7 @@ use super::wire::{Problem, ProblemBody};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlError {
     /// Nothing listens at the control socket.
-    #[error("nothing runs here (no answer at {socket})")]
+    #[error("nothing runs here (no answer at {socket}); `tutti up` starts it")]
     NotRunning {
         /// The socket.
         socket: String,

@@ -165,7 +165,12 @@ impl Api {
             Some(instance) => Ok(ok(&self.supervisor.beside(&instance.id)?)),
             None => {
                 let service = self.service(name)?;
-                Err(Failure::new(Kind::NotFound, format!("no instance of {service} runs")))
+                Err(Failure::new(
+                    Kind::NotFound,
+                    format!(
+                        "no instance of {service} runs; `tutti start {service}` starts it, `tutti run {service}` runs a command without it"
+                    ),
+                ))
             }
         }
     }

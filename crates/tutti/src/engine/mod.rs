@@ -45,6 +45,15 @@ pub(crate) struct Settings {
     pub(crate) options: LoadOptions,
 }
 
+/// How the end came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Everything was given the time that it asked for.
+    Drained,
+    /// The operator did not want to wait: every process was killed.
+    Killed,
+}
+
 /// A running application.
 pub(crate) struct Engine {
     trigger: Trigger,
@@ -147,12 +156,17 @@ impl Engine {
     }
 
     /// Stops everything, in order, and waits for it. A second signal meanwhile kills.
-    pub(crate) async fn end(self) -> anyhow::Result<()> {
+    pub(crate) async fn end(self) -> anyhow::Result<Ended> {
         self.trigger.drain();
         let report = self.host.await.context("the host of all tasks ended unexpectedly")?;
         self.store.shutdown().await;
         if report.is_clean() {
-            return Ok(());
+            return Ok(Ended::Drained);
+        }
+        use tutti_host::How::{Aborted, Finished};
+        let asked = report.cause == tutti_host::Cause::Asked;
+        if asked && report.ended.iter().all(|ended| matches!(ended.how, Finished | Aborted)) {
+            return Ok(Ended::Killed);
         }
         let unclean = report.ended.iter().filter(|ended| !matches!(ended.how, tutti_host::How::Finished));
         let named: Vec<String> = unclean.map(|ended| format!("{} {}", ended.name, ended.how)).collect();
