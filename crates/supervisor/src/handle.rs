@@ -241,7 +241,7 @@ fn settled_now(status: &Status, services: &[ServiceName]) -> Settled {
 
 fn chosen<'a>(status: &'a Status, services: &'a [ServiceName]) -> impl Iterator<Item = &'a ServiceStatus> {
     status.services.iter().filter(move |s| match services {
-        [] => s.state != ServiceState::Stopped,
+        [] => !matches!(s.state, ServiceState::Stopped | ServiceState::Skipped | ServiceState::External),
         named => named.contains(&s.name),
     })
 }

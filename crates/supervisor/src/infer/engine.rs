@@ -121,7 +121,8 @@ fn engine_remedy(service: &Service, package: &str, port: u16) -> String {
 /// What a server in front of the others does is the gateway's work.
 fn server_remedy(service: &Service) -> String {
     let name = &service.name;
-    let peer = service.depends_on.keys().next().map_or("SERVICE", |peer| peer.as_str());
+    let only = Some(&service.depends_on).filter(|all| all.len() == 1).and_then(|all| all.keys().next());
+    let peer = only.map_or("SERVICE", |peer| peer.as_str());
     let settings = service.mounts.iter().find_map(|mount| match &mount.source {
         MountSource::Bind(path) => path.file_name()?.to_str().filter(|name| name.contains(".conf")),
         _ => None,

@@ -17,10 +17,12 @@ pub(super) fn detect(folder: &Folder, dockerfile: &Dockerfile) -> Option<Kind> {
 
 fn maven(folder: &Folder, dockerfile: &Dockerfile) -> Option<Kind> {
     let pom = folder.read("pom.xml")?;
-    let wanted = ["java.version", "maven.compiler.release", "maven.compiler.target"]
-        .iter()
-        .find_map(|name| element(&pom, name))
-        .and_then(major);
+    // A module of a larger build has the version from its parent, one folder up by default (POM reference, `relativePath`).
+    let parent = Folder { path: folder.path.join("..") }.read("pom.xml");
+    let wanted = [Some(&pom), parent.as_ref()].into_iter().flatten().find_map(|pom| {
+        let names = ["java.version", "maven.compiler.release", "maven.compiler.target"];
+        names.iter().find_map(|name| element(pom, name)).and_then(major)
+    });
     let (program, tool) = runner(folder, "mvnw", Tool::new("mvn", REMEDY_MAVEN));
     let goals = ["-B", "-q", "-DskipTests", "package"].into_iter().chain(more_goals(dockerfile));
     let words: Vec<&str> = std::iter::once(program.as_str()).chain(goals).collect();

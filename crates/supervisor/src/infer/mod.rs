@@ -267,25 +267,45 @@ fn is_empty(command: &Command) -> bool {
     }
 }
 
-/// The container's command as a process of this machine, if it makes sense here: its program belongs to the folder's
-/// language, or is a file of the folder. Paths below the image's `WORKDIR` become paths of the folder.
+/// The container's command as a process of this machine, if it makes sense here: its program, or each program of its shell
+/// line, belongs to the folder's language or is a file of the folder. Paths below the image's `WORKDIR` become paths of the folder.
 fn fits(command: &Command, folder: &Folder, kind: Option<&Kind>, dockerfile: &Dockerfile) -> Option<Command> {
     let moved = move_paths(command, &folder.path, dockerfile.workdir.as_deref());
     let moved = kind.map_or(moved.clone(), |kind| by_name(moved, kind));
-    let first = match &moved {
-        Command::Args(args) => args.first()?.clone(),
-        Command::Shell(line) => first_word(line)?.to_owned(),
-    };
-    let name = Path::new(&first).file_name()?.to_str()?;
     if kind.is_some_and(|kind| kind.because == "Cargo.toml") && rust::runs_default(&moved) {
         return None;
     }
-    let of_language = kind.is_some_and(|kind| kind.commands.contains(&name)) && !first.starts_with('/');
     // What the image has at an absolute path was built for it; the language's own build makes the one for here.
     let built =
         kind.is_some_and(|kind| matches!(kind.habit, Some(Program::Built { .. }))) && moved != *command;
-    let of_folder = first.contains('/') && folder.path.join(&first).is_file() && !built;
-    (of_language || of_folder).then_some(moved)
+    let here = |word: &str| {
+        let of_language = kind.is_some_and(|kind| kind.commands.contains(&word));
+        let path = folder.path.join(word);
+        of_language || (word.contains('/') && path.starts_with(&folder.path) && path.is_file() && !built)
+    };
+    let fits = match &moved {
+        Command::Args(args) => match args.as_slice() {
+            [shell, flag, line, ..] if is_shell(shell) && flag.ends_with('c') => line_fits(line, here),
+            args => args.first().is_some_and(|first| here(first)),
+        },
+        Command::Shell(line) => line_fits(line, here),
+    };
+    fits.then_some(moved)
+}
+
+fn is_shell(word: &str) -> bool {
+    matches!(word.rsplit('/').next(), Some("sh" | "bash" | "ash" | "dash"))
+}
+
+/// Words that a shell knows by itself, and harmless programs that every machine has.
+const SHELL_WORDS: &[&str] =
+    &["cd", "set", "export", "echo", "sleep", "ulimit", "umask", "mkdir", "true", "wait", "trap"];
+
+/// Whether each command of a shell line can be run here, and one of them is the service's own.
+fn line_fits(line: &str, here: impl Fn(&str) -> bool) -> bool {
+    let commands = line.split(['&', '|', ';', '\n']).map(str::trim).filter(|command| !command.is_empty());
+    let words: Vec<&str> = commands.filter_map(first_word).collect();
+    words.iter().any(|word| here(word)) && words.iter().all(|word| here(word) || SHELL_WORDS.contains(word))
 }
 
 /// The language's programs by their names instead of where the image has them, such as `/venv/bin/python`, and without

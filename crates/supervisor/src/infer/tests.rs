@@ -375,6 +375,35 @@ fn programs_at_their_places_in_the_image_are_those_of_the_environment_here() {
 }
 
 #[test]
+fn a_shell_line_is_run_if_all_of_it_can_be() {
+    let files = |command: &str| {
+        let dockerfile = format!("FROM python\nCMD {command}");
+        let case = Case::new(&[
+            ("requirements.txt", ""),
+            ("main.py", ""),
+            ("migrate.sh", ""),
+            ("Dockerfile", &dockerfile),
+        ]);
+        case.shown().lines().last().unwrap().to_owned()
+    };
+    let by_habit = "/w/venv/bin/python main.py";
+    for (command, run) in [
+        (
+            r#"["sh", "-c", "alembic upgrade head && exec uvicorn a:b"]"#,
+            "sh -c 'alembic upgrade head && exec uvicorn a:b'",
+        ),
+        ("set -e; A=1 python main.py", "set -e; A=1 python main.py"),
+        ("./migrate.sh && python main.py", "./migrate.sh && python main.py"),
+        (r#"["/bin/sh", "-c", "envsubst < /a > /b && exec nginx"]"#, by_habit),
+        ("envsubst < a > b && python main.py", by_habit),
+        (r#"["/bin/cat", "/etc/passwd"]"#, by_habit),
+        ("sleep 5", by_habit),
+    ] {
+        assert_eq!(files(command), run, "{command}");
+    }
+}
+
+#[test]
 fn cargo_run_is_the_binary_that_the_build_step_made() {
     let manifest = ("Cargo.toml", "[package]\nname = \"api\"\n");
     let run = |line: &str| Case::new(&[manifest, ("Dockerfile", &format!("FROM rust\nCMD {line}"))]).shown();
