@@ -6,6 +6,7 @@ mod standing;
 
 use serde::Serialize;
 
+pub(crate) use listeners::owner_of;
 pub(crate) use running::examine as examine_running;
 pub(crate) use standing::examine as examine_standing;
 

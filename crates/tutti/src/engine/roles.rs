@@ -14,6 +14,7 @@ use tutti_net::Drainer;
 use tutti_ports::catalog::Catalog;
 use tutti_proxy::Proxy;
 use tutti_proxy::config::AccessLogOptions;
+use tutti_proxy::error::ApplyError;
 use tutti_registry::Registry;
 use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::{Deps, Handle, Supervisor};
@@ -97,7 +98,8 @@ impl Roles {
             access_log: Some(AccessLogOptions::json(self.data.path().join("access.log"))),
             ..tutti_proxy::Options::default()
         };
-        let (proxy, handle) = Proxy::start(options, self.application.routing.clone(), catalog).await?;
+        let started = Proxy::start(options, self.application.routing.clone(), catalog).await;
+        let (proxy, handle) = started.map_err(who_has_it)?;
         host.start("edge", OnEnd::Shutdown, |ready, shutdown| async move {
             ready.ready();
             shutdown.drain().await;
@@ -150,4 +152,15 @@ async fn supervise(host: &mut Host, supervisor: Supervisor, commands: Handle) ->
     })
     .await?;
     Ok(())
+}
+
+/// An address that somebody else has: says who, and what to do.
+fn who_has_it(error: ApplyError) -> anyhow::Error {
+    let ApplyError::Bind { address, source, .. } = &error else { return error.into() };
+    if source.kind() != std::io::ErrorKind::AddrInUse {
+        return error.into();
+    }
+    let who = crate::doctor::owner_of(address.port());
+    let who = who.map_or("somebody else".to_owned(), |who| format!("process {} ({})", who.pid, who.command));
+    anyhow::anyhow!("{address} is taken by {who}; stop it, or publish another port in the compose file")
 }
