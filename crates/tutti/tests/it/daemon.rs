@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::app::{App, PATIENCE, finish, service, signal, wait_for_end};
+use crate::app::{App, HEALTH, PATIENCE, finish, service, signal, wait_for_end};
 
 #[test]
 fn a_second_up_starts_only_what_is_asked_for() {
@@ -14,10 +14,30 @@ fn a_second_up_starts_only_what_is_asked_for() {
     app.tutti(&["up", "-d", "web"]).ok();
     let (tutti, web) = (app.daemon(), app.pids("web"));
     let said = app.tutti(&["up", "-d", "api"]).ok();
-    assert!(said.err.contains("it runs already"), "{said:?}");
+    assert!(said.err.contains("already running"), "{said:?}");
     let status = app.control().status();
     assert_eq!(service(&status, "api")["state"], "ready");
     assert_eq!((app.daemon(), app.pids("web")), (tutti, web));
+}
+
+#[test]
+fn a_second_up_takes_over_what_changed_in_the_files_and_leaves_the_rest_alone() {
+    let overlay = |greeting: &str| {
+        format!(
+            "services: {{ web: {{ run: [FIXTURE], env: {{ GREETING: {greeting} }}, health: {HEALTH} }}, api: {{ run: [FIXTURE] }} }}"
+        )
+    };
+    let app = App::new(
+        "services: { web: { image: x, ports: ['127.0.0.1::80'] }, api: { image: x, expose: [80] } }",
+        &overlay("hello"),
+    );
+    app.up();
+    let (web, api) = (app.pids("web"), app.pids("api"));
+    app.write("tutti.yaml", &overlay("welcome"));
+    app.up();
+    assert_eq!(app.get("web", "/env/GREETING"), "welcome");
+    assert_ne!(app.pids("web"), web);
+    assert_eq!(app.pids("api"), api, "what did not change was restarted");
 }
 
 #[test]

@@ -109,6 +109,22 @@ fn run_starts_what_is_needed_and_gives_the_surroundings_of_the_service() {
 }
 
 #[test]
+fn run_works_when_nothing_runs_and_leaves_only_what_was_needed() {
+    let app = App::new(
+        "services:
+           web: { image: x, environment: { API_URL: 'http://api:80' }, depends_on: [api] }
+           api: { image: x, expose: [80] }",
+        "services: { web: { run: [FIXTURE] }, api: { run: [FIXTURE] } }",
+    );
+    assert_eq!(app.tutti(&["run", "api", "sh", "-c", "exit 6"]).code, 6);
+    app.assert_gone();
+    let said = app.tutti(&["run", "web", "sh", "-c", "echo $API_URL; exit 5"]);
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.out.starts_with("http://127.0.0.1:"), "{said:?}");
+    assert_eq!(app.service("api")["state"], "ready");
+}
+
+#[test]
 fn top_shows_what_each_instance_uses() {
     let app = App::of(&["web"]);
     app.up();
@@ -128,7 +144,6 @@ fn verbs_say_that_nothing_runs_here() {
         assert!(said.err.contains("nothing runs here") && said.err.contains("TUT0601"), "{args:?}: {said:?}");
     }
     assert_eq!(app.tutti(&["exec", "web", "true"]).code, 4);
-    assert_eq!(app.tutti(&["run", "web", "true"]).code, 4);
     // Nothing to stop is as good as stopped.
     assert_eq!(app.tutti(&["down"]).code, 0);
 }
