@@ -162,5 +162,7 @@ fn who_has_it(error: ApplyError) -> anyhow::Error {
     }
     let who = crate::doctor::owner_of(address.port());
     let who = who.map_or("somebody else".to_owned(), |who| format!("process {} ({})", who.pid, who.command));
-    anyhow::anyhow!("{address} is taken by {who}; stop it, or publish another port in the compose file")
+    let told = format!("{address} is taken by {who}; stop it, or publish another port in the compose file");
+    // The error stays below it: it has the code.
+    anyhow::Error::new(error).context(told)
 }
