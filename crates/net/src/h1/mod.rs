@@ -7,6 +7,8 @@ pub mod client;
 
 mod chunked;
 mod encode;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod incoming;
 mod io;

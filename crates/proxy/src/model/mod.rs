@@ -3,6 +3,8 @@
 pub mod balance;
 pub mod budget;
 pub mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod headers;
 pub mod path;
 pub mod rewrite;

@@ -353,7 +353,7 @@ pub fn split_port(authority: &str) -> (&str, Option<u16>) {
 }
 
 /// The host of a `Host` field as routes know it: lower case, no port, no trailing dot. `None` if it is not a
-/// host (RFC 3986 section 3.2.2, without user information and percent-encoding).
+/// host (RFC 3986 section 3.2.2, without user information, percent-encoding and empty labels).
 pub fn host_key(authority: &str) -> Option<Cow<'_, str>> {
     let (host, port) = split_port(authority);
     let host = if port.is_none() { host.strip_suffix(':').unwrap_or(host) } else { host };
@@ -367,6 +367,10 @@ pub fn host_key(authority: &str) -> Option<Cow<'_, str>> {
         }
     }
     let host = host.strip_suffix('.').unwrap_or(host);
+    // `a..` is not `a`, `.test` is not below `test`, and a host is not nothing.
+    if host.split('.').any(str::is_empty) && !authority.is_empty() {
+        return None;
+    }
     if host.len() > tutti_core::limits::HOST_BYTES {
         return None;
     }

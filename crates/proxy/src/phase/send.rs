@@ -208,7 +208,10 @@ fn refused(
     let text = tutti_core::error::chain(error);
     if error.is_ours() {
         // Asking another instance would need what we lack, and none of them is to blame.
-        let fault = Fault::overloaded(format!("no connection to {} could be made: {text}", endpoint.service));
+        tracing::warn!(error = %text, "no connection can be made: this process lacks what one takes");
+        let message =
+            format!("no connection to {} could be made for want of files or ports", endpoint.service);
+        let fault = Fault::overloaded(message);
         let fault = Fault { retry: Retry::Unsafe, ..fault };
         return Failed { fault: Box::new(fault), request, how: How::Broke };
     }

@@ -199,3 +199,63 @@ async fn a_shutdown_finishes_what_is_under_way() {
     let error = handle.apply(tutti_ports::routing::Routing::default()).await.unwrap_err();
     assert!(matches!(error, tutti_proxy::ApplyError::Closed));
 }
+
+/// Sends POSTs on one connection, half of them in chunks that take their time, until told to stop; each answer is the body.
+async fn posts(edge: std::net::SocketAddr, client: u32, stop: Arc<AtomicBool>) -> u32 {
+    let mut stream = dial(edge).await;
+    let mut sent = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let body = format!("{client}-{sent};");
+        let (first, second) = body.split_at(2);
+        let head = "POST /x HTTP/1.1\r\nHost: h\r\n";
+        if sent % 2 == 0 {
+            let all = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(all.as_bytes()).await.unwrap();
+        } else {
+            let begin = format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{first}\r\n");
+            stream.write_all(begin.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+            let end = format!("{:x}\r\n{second}\r\n0\r\n\r\n", second.len());
+            stream.write_all(end.as_bytes()).await.unwrap();
+        }
+        let answer = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{client}-{sent}: {answer}");
+        assert_eq!(read_until(&mut stream, ";").await, body);
+        sent += 1;
+    }
+    sent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn posts_on_kept_connections_survive_the_replacement_of_every_instance() {
+    async fn mirror() -> Upstream {
+        upstream(|request| async move {
+            // Its length is known, so the answer is the body and nothing else.
+            let (body, _) = request.into_body().collect(1 << 20).await.unwrap();
+            Response::new(Body::full(body))
+        })
+        .await
+    }
+    let mut running = vec![(1, mirror().await), (2, mirror().await)];
+    let view = |running: &[(u32, Upstream)]| {
+        running.iter().map(|(ordinal, upstream)| passing("a", *ordinal, upstream.addr)).collect::<Vec<_>>()
+    };
+    let tutti = Tutti::start(options(), vec![to("a")], view(&running)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> =
+        (0..12).map(|client| tokio::spawn(posts(tutti.edge, client, Arc::clone(&stop)))).collect();
+    for ordinal in 3..33 {
+        answered(&tutti, 20).await;
+        running.push((ordinal, mirror().await));
+        let (old, upstream) = running.remove(0);
+        tutti.catalog.set(view(&running));
+        assert_eq!(tutti.handle.drained(&id("a", old), LIMITS.timeout).await, 0);
+        upstream.kill().await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut sent = 0;
+    for client in clients {
+        sent += client.await.unwrap();
+    }
+    assert!(sent >= 600, "{sent} requests are no load");
+}

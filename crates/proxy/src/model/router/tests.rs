@@ -167,6 +167,11 @@ fn hosts_are_read_as_clients_write_them() {
         ("::1", None),
         ("a:b", None),
         ("h:99999", None),
+        ("h..", None),
+        (".", None),
+        (".test", None),
+        ("a..b", None),
+        (":80", None),
     ] {
         assert_eq!(host_key(host).as_deref(), key, "{host}");
     }
