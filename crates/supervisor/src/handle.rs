@@ -121,6 +121,22 @@ impl Handle {
         self.events.subscribe()
     }
 
+    /// These services and all that they depend on, however far; none for none, which means every service.
+    pub fn with_dependencies(&self, services: &[ServiceName]) -> Vec<ServiceName> {
+        let application = self.shared.current.get();
+        let mut all = services.to_vec();
+        let mut at = 0;
+        while let Some(service) = all.get(at).and_then(|name| application.services.get(name)) {
+            for name in service.depends_on.keys().filter(|name| application.services.contains_key(*name)) {
+                if !all.contains(name) {
+                    all.push(name.clone());
+                }
+            }
+            at += 1;
+        }
+        all
+    }
+
     /// Waits until each of these services is as wanted, or needs somebody to do something about it; none
     /// named: every service that is wanted.
     pub async fn settled(&self, services: &[ServiceName]) -> Settled {

@@ -203,11 +203,12 @@ impl Api {
                 self.supervisor.restart(&running).await?;
             }
         }
-        match request.no_deps {
-            true => self.supervisor.start(&services).await?,
-            false => self.supervisor.up(&services).await?,
+        if request.no_deps {
+            self.supervisor.start(&services).await?;
+            return self.outcome(&services, request.wait_s).await;
         }
-        self.outcome(&services, request.wait_s).await
+        self.supervisor.up(&services).await?;
+        self.outcome(&self.supervisor.with_dependencies(&services), request.wait_s).await
     }
 
     async fn start(&self, request: Services) -> Answer {

@@ -137,14 +137,16 @@ impl Engine {
 
     /// Starts services and waits until they are as wanted, or cannot be.
     pub(crate) async fn up(&self, request: &UpRequest) -> anyhow::Result<Outcome> {
-        let services =
+        let mut services =
             request.services.iter().map(|name| ServiceName::new(name)).collect::<Result<Vec<_>, _>>()?;
         for (name, replicas) in &request.scale {
             self.supervisor.scale(&ServiceName::new(name)?, *replicas).await?;
         }
-        match request.no_deps {
-            true => self.supervisor.start(&services).await?,
-            false => self.supervisor.up(&services).await?,
+        if request.no_deps {
+            self.supervisor.start(&services).await?;
+        } else {
+            self.supervisor.up(&services).await?;
+            services = self.supervisor.with_dependencies(&services);
         }
         let settled = self.supervisor.settled(&services).await;
         Ok(Outcome { good: settled.good, bad: settled.bad })
