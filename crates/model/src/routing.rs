@@ -6,11 +6,12 @@
 //! Processes share this machine's ports. Where a service listens itself (`port:`), the edge makes room and takes the next port;
 //! where something that runs elsewhere listens already (`external:` on this machine), there is nothing to publish.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tutti_core::code;
 use tutti_ports::catalog::AppProtocol;
-use tutti_ports::routing::{Backend, Listener, Route, Routing, Serve, Timeouts};
+use tutti_ports::routing::{Backend, Listener, Route, Routing, Serve, Transport};
 
 use crate::app::{Application, Published, Service};
 use crate::diagnostic::{Problem, Report};
@@ -65,7 +66,7 @@ pub(crate) fn routing(
             listeners.push(listener(service, port, bind));
         }
     }
-    Routing { listeners }
+    Routing { listeners, upstreams: BTreeMap::new() }
 }
 
 /// The ports that services take themselves, whatever they are told.
@@ -121,14 +122,8 @@ fn listener(service: &Service, port: &Published, bind: SocketAddr) -> Listener {
         Backend { service: service.name.clone(), port: port.target, protocol: port.protocol, weight: 1 };
     let serve = match port.protocol {
         AppProtocol::Tcp => Serve::Tcp(backend),
-        AppProtocol::Http | AppProtocol::H2c => Serve::Http(vec![Route {
-            name: service.name.to_string(),
-            hosts: Vec::new(),
-            matches: Vec::new(),
-            filters: Vec::new(),
-            backends: vec![backend],
-            timeouts: Timeouts::default(),
-        }]),
+        AppProtocol::Http | AppProtocol::H2c => Serve::Http(vec![Route::to(service.name.as_str(), backend)]),
     };
-    Listener { name: format!("{}:{}", service.name, port.target), bind, serve }
+    let name = format!("{}:{}", service.name, port.target);
+    Listener { name, bind, transport: Transport::default(), serve }
 }

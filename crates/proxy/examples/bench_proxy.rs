@@ -16,7 +16,7 @@ use tutti_ports::catalog::{
     AppProtocol, Catalog, CatalogError, Endpoint, Health, Instance, Registration, Report, Spec, Transition,
     View,
 };
-use tutti_ports::routing::{Backend, Listener, Route, Routing, Serve, Timeouts};
+use tutti_ports::routing::{Backend, Listener, Route, Routing, Serve, Transport};
 use tutti_proxy::{AccessLogOptions, LogFormat, Options, Proxy};
 
 /// A catalog that never changes.
@@ -73,16 +73,9 @@ fn main() -> anyhow::Result<()> {
     let bind: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned()).parse()?;
     let backend =
         Backend { service: ServiceName::new("upstream")?, port: 80, protocol: AppProtocol::Http, weight: 1 };
-    let route = Route {
-        name: "all".to_owned(),
-        hosts: Vec::new(),
-        matches: Vec::new(),
-        filters: Vec::new(),
-        backends: vec![backend],
-        timeouts: Timeouts::default(),
-    };
-    let listener = Listener { name: "bench".to_owned(), bind, serve: Serve::Http(vec![route]) };
-    let routing = Routing { listeners: vec![listener] };
+    let serve = Serve::Http(vec![Route::to("all", backend)]);
+    let listener = Listener { name: "bench".to_owned(), bind, transport: Transport::default(), serve };
+    let routing = Routing { listeners: vec![listener], ..Routing::default() };
     let log = AccessLogOptions { path: log.into(), format: LogFormat::Text, rotate_bytes: u64::MAX, keep: 0 };
     let options = Options { workers: 1, access_log: Some(log), ..Options::default() };
     let catalog = Arc::new(Fixed(watch::channel(Arc::new(view(upstream)?)).0));

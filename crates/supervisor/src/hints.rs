@@ -73,7 +73,7 @@ mod tests {
 
     use tutti_core::{ProjectName, ServiceName};
     use tutti_model::app::{Listen, Peer};
-    use tutti_ports::routing::{Listener, Routing, Serve};
+    use tutti_ports::routing::{Listener, Routing, Serve, Transport};
 
     use super::*;
 
@@ -87,13 +87,14 @@ mod tests {
 
     fn hint(service: &Service, line: &str) -> String {
         let bind = SocketAddr::from(([0, 0, 0, 0], 8000));
-        let listener = Listener { name: "web:8000".to_owned(), bind, serve: Serve::Http(Vec::new()) };
+        let (name, serve) = ("web:8000".to_owned(), Serve::Http(Vec::new()));
+        let listener = Listener { name, bind, transport: Transport::default(), serve };
         let application = Application {
             name: ProjectName::new("p").unwrap(),
             folder: "/p".into(),
             files: Vec::new(),
             services: Default::default(),
-            routing: Routing { listeners: vec![listener] },
+            routing: Routing { listeners: vec![listener], ..Routing::default() },
         };
         of(&["first".to_owned(), line.to_owned()], service, &application).unwrap_or_default()
     }

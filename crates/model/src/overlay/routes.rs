@@ -7,8 +7,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use tutti_core::{ServiceName, code};
 use tutti_ports::routing::{
-    Backend, FieldMatch, Filter, HeaderEdit, Listener, Match, PathMatch, PathRewrite, Route, Serve, Timeouts,
-    ValueMatch,
+    Backend, Content, FieldMatch, Filter, Guard, HeaderEdit, Listener, Match, PathMatch, PathRewrite,
+    Resilience, Route, Serve, Timeouts, Transport, ValueMatch,
 };
 
 use super::Overlay;
@@ -58,7 +58,8 @@ pub(crate) fn gateway(overlay: &Overlay, application: &Application, report: &mut
         }
         None => published_root(&routes, application).unwrap_or(DEFAULT),
     };
-    Some(Listener { name: "gateway".to_owned(), bind, serve: Serve::Http(routes) })
+    let (name, serve) = ("gateway".to_owned(), Serve::Http(routes));
+    Some(Listener { name, bind, transport: Transport::default(), serve })
 }
 
 fn address(listen: &OneText, span: Span, report: &mut Report) -> Option<SocketAddr> {
@@ -134,6 +135,9 @@ impl Reader<'_> {
             filters,
             backends,
             timeouts,
+            guard: Guard::default(),
+            content: Content::default(),
+            resilience: Resilience::default(),
         })
     }
 

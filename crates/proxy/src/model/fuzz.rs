@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use http::{HeaderMap, Method};
-use tutti_ports::routing::{Match, PathMatch, PathRewrite, Route, Timeouts};
+use tutti_ports::routing::{Match, PathMatch, PathRewrite, Route};
 
 use super::path::normalize;
 use super::rewrite;
@@ -14,12 +14,9 @@ use super::router::{Asked, Found, Router, host_key};
 
 fn route(name: &str, host: Option<&str>, path: PathMatch) -> Route {
     Route {
-        name: name.to_owned(),
         hosts: host.map(str::to_owned).into_iter().collect(),
         matches: vec![Match { path: Some(path), ..Match::default() }],
-        filters: Vec::new(),
-        backends: Vec::new(),
-        timeouts: Timeouts::default(),
+        ..Route::named(name)
     }
 }
 

@@ -159,14 +159,7 @@ impl Compiler<'_> {
         let serve = if backend.protocol == AppProtocol::Tcp {
             Serve::Tcp(target)
         } else {
-            let route = Route {
-                name: "door".to_owned(),
-                hosts: Vec::new(),
-                matches: Vec::new(),
-                filters: Vec::new(),
-                backends: vec![backend.clone()],
-                timeouts: routing::Timeouts::default(),
-            };
+            let route = Route::to("door", backend.clone());
             let routes = self.routes(name, &[route]).map_err(failed)?;
             Serve::Http(Box::new(Routes { otherwise: Some(target), ..routes }))
         };
@@ -294,19 +287,13 @@ mod tests {
 
     fn route() -> Route {
         let service = ServiceName::new("a").unwrap();
-        Route {
-            name: "r".to_owned(),
-            hosts: vec![],
-            matches: vec![],
-            filters: vec![],
-            backends: vec![Backend { service, port: 80, protocol: AppProtocol::Http, weight: 1 }],
-            timeouts: Timeouts::default(),
-        }
+        Route::to("r", Backend { service, port: 80, protocol: AppProtocol::Http, weight: 1 })
     }
 
     fn compile(routes: Vec<Route>) -> Result<ListenerPlan, ApplyError> {
         let bind = SocketAddr::from(([127, 0, 0, 1], 1));
-        let listener = routing::Listener { name: "l".to_owned(), bind, serve: routing::Serve::Http(routes) };
+        let (serve, transport) = (routing::Serve::Http(routes), routing::Transport::default());
+        let listener = routing::Listener { name: "l".to_owned(), bind, transport, serve };
         let (mut clusters, metrics, options) = (Clusters::default(), Metrics::default(), Options::default());
         Compiler { clusters: &mut clusters, metrics: &metrics, options: &options }.edge(&listener, 1, bind)
     }

@@ -18,7 +18,7 @@ use tutti_net::{Addr, Body, ConnectionInfo, Drainer, Handler, ListenOptions, Lis
 use tutti_ports::catalog::{
     self, AppProtocol, CatalogError, Health, Instance, Registration, Report, Spec, Transition, View,
 };
-use tutti_ports::routing::{self, Backend, Route, Routing, Serve, Timeouts};
+use tutti_ports::routing::{self, Backend, Route, Routing, Serve};
 use tutti_proxy::{Handle, Options, Proxy};
 
 pub const LIMITS: Limits = Limits { timeout: Duration::from_secs(20), body_bytes: 64 << 20 };
@@ -134,14 +134,7 @@ pub fn backend(service: &str) -> Backend {
 
 /// A route that takes everything to one service.
 pub fn to(service: &str) -> Route {
-    Route {
-        name: service.to_owned(),
-        hosts: vec![],
-        matches: vec![],
-        filters: vec![],
-        backends: vec![backend(service)],
-        timeouts: Timeouts::default(),
-    }
+    Route::to(service, backend(service))
 }
 
 pub fn loopback() -> SocketAddr {
@@ -162,7 +155,12 @@ pub struct Tutti {
 }
 
 pub fn routing(serve: Serve) -> Routing {
-    Routing { listeners: vec![routing::Listener { name: "edge".into(), bind: loopback(), serve }] }
+    Routing { listeners: vec![listener("edge", loopback(), serve)], ..Routing::default() }
+}
+
+/// A listener of plain TCP.
+pub fn listener(name: &str, bind: SocketAddr, serve: Serve) -> routing::Listener {
+    routing::Listener { name: name.into(), bind, transport: routing::Transport::default(), serve }
 }
 
 impl Tutti {

@@ -3,7 +3,7 @@
 use http::{HeaderValue, Request};
 use tutti_net::Body;
 use tutti_ports::catalog::AppProtocol;
-use tutti_ports::routing::{self, Filter, HeaderEdit, Match, PathMatch, PathRewrite, Route, Routing, Serve};
+use tutti_ports::routing::{Filter, HeaderEdit, Match, PathMatch, PathRewrite, Route, Routing, Serve};
 use tutti_proxy::ApplyError;
 
 use crate::harness::*;
@@ -108,7 +108,6 @@ async fn filters_edit_rewrite_and_redirect() {
 async fn what_does_not_compile_or_bind_changes_nothing() {
     let a = named("a").await;
     let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, a.addr)]).await;
-    let listener = |name: &str, bind, serve| routing::Listener { name: name.into(), bind, serve };
     let bad = Route {
         matches: vec![Match { path: Some(PathMatch::Regex("(".into())), ..Match::default() }],
         ..to("a")
@@ -122,6 +121,7 @@ async fn what_does_not_compile_or_bind_changes_nothing() {
                     listener("a", loopback(), Serve::Http(vec![])),
                     listener("a", loopback(), Serve::Http(vec![])),
                 ],
+                ..Routing::default()
             },
             "Duplicate",
         ),
@@ -131,6 +131,7 @@ async fn what_does_not_compile_or_bind_changes_nothing() {
                     listener("edge", loopback(), Serve::Http(vec![])),
                     listener("b", taken.addr, Serve::Http(vec![])),
                 ],
+                ..Routing::default()
             },
             "Bind",
         ),

@@ -2,17 +2,9 @@
 
 use super::*;
 use proptest::prelude::*;
-use tutti_ports::routing::Timeouts;
 
 fn route(name: &str, hosts: &[&str], matches: Vec<Match>) -> Route {
-    Route {
-        name: name.to_owned(),
-        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-        matches,
-        filters: Vec::new(),
-        backends: Vec::new(),
-        timeouts: Timeouts::default(),
-    }
+    Route { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), matches, ..Route::named(name) }
 }
 
 fn on(path: PathMatch) -> Match {

@@ -4,6 +4,13 @@
 //! so that routes of `tutti.yaml`, of Kubernetes and of xDS mean the same thing. These are plain types
 //! that have been validated where they came from; the proxy may still refuse a regular expression.
 
+mod content;
+mod guard;
+mod resilience;
+mod transport;
+mod upstream;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,26 +19,36 @@ use tutti_core::ServiceName;
 
 use crate::catalog::AppProtocol;
 
+pub use content::Content;
+pub use guard::Guard;
+pub use resilience::Resilience;
+pub use transport::Transport;
+pub use upstream::Upstream;
+
 /// All listeners of the edge.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Routing {
     /// The listeners, each with an address of its own.
     pub listeners: Vec<Listener>,
+    /// How services are called, whoever calls them: the edge or a door. A service that is not here has the defaults.
+    pub upstreams: BTreeMap<ServiceName, Upstream>,
 }
 
 /// An address that is listened at, and what is served there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listener {
     /// A name for logs and errors, such as `gateway` or `web:8080`.
     pub name: String,
     /// Where to listen.
     pub bind: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
     /// What is served.
     pub serve: Serve,
 }
 
 /// What a listener serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Serve {
     /// HTTP/1.1 and h2c by these routes.
     Http(Vec<Route>),
@@ -40,7 +57,7 @@ pub enum Serve {
 }
 
 /// A rule: which requests, what is done to them, and where they go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// A name for logs, metrics and explanations; unique in its listener.
     pub name: String,
@@ -54,6 +71,34 @@ pub struct Route {
     pub backends: Vec<Backend>,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// Who may ask, and how often.
+    pub guard: Guard,
+    /// What requests and responses may hold, and how they are written.
+    pub content: Content,
+    /// What is done when things go wrong.
+    pub resilience: Resilience,
+}
+
+impl Route {
+    /// A route that takes every request to one service, with the defaults in everything else.
+    pub fn to(name: impl Into<String>, backend: Backend) -> Self {
+        Self { backends: vec![backend], ..Self::named(name) }
+    }
+
+    /// A route that takes every request and goes nowhere yet.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            hosts: Vec::new(),
+            matches: Vec::new(),
+            filters: Vec::new(),
+            backends: Vec::new(),
+            timeouts: Timeouts::default(),
+            guard: Guard::default(),
+            content: Content::default(),
+            resilience: Resilience::default(),
+        }
+    }
 }
 
 /// Conditions that must all hold.
