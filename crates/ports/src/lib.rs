@@ -10,9 +10,11 @@
 //! | [`exec::Exec`] | `supervisor` | `registry`, for health checks that are commands |
 //! | [`door::Door`] | `proxy` | `supervisor`, to learn the address at which a peer is reached |
 //! | [`traffic::Traffic`] | `proxy` | `supervisor`, to stop an instance when its last request is done |
+//! | [`certificates::Certificates`] | `trust` | `proxy`, for its listeners |
 //! | [`routing`] | types only | `model` makes them, `proxy` compiles them |
 
 pub mod catalog;
+pub mod certificates;
 pub mod door;
 pub mod exec;
 pub mod routing;
