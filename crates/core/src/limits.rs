@@ -173,6 +173,15 @@ pub const ACCESS_LOG_FIELD: usize = 2 << 10;
 /// Callers whose `X-Forwarded-*` values one worker keeps ready.
 pub const STAMPS: usize = 16;
 
+/// Longest body of a request, and of its answer, that is carried for a mirror.
+pub const MIRROR_BYTES: usize = 256 << 10;
+
+/// Most mirrored requests that one worker has under way: with [`MIRROR_BYTES`] each, 64 MiB.
+pub const MIRRORS: usize = 256;
+
+/// Most mirrors of one route.
+pub const ROUTE_MIRRORS: usize = 8;
+
 /// Transitions kept for each service, those of instances that are gone included.
 pub const TRANSITIONS_KEPT_OF_SERVICE: usize = 4_096;
 

@@ -118,8 +118,7 @@ fn span(root: &Node, service: &Service, at: usize) -> Span {
 }
 
 fn listener(service: &Service, port: &Published, bind: SocketAddr) -> Listener {
-    let backend =
-        Backend { service: service.name.clone(), port: port.target, protocol: port.protocol, weight: 1 };
+    let backend = Backend::new(service.name.clone(), port.target, port.protocol);
     let serve = match port.protocol {
         AppProtocol::Tcp => Serve::Tcp(backend),
         AppProtocol::Http | AppProtocol::H2c => Serve::Http(vec![Route::to(service.name.as_str(), backend)]),

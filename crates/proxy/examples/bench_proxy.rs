@@ -71,8 +71,7 @@ fn main() -> anyhow::Result<()> {
     let upstream: SocketAddr = arguments.next().context("the upstream's address is missing")?.parse()?;
     let log = arguments.next().context("the access log's path is missing")?;
     let bind: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned()).parse()?;
-    let backend =
-        Backend { service: ServiceName::new("upstream")?, port: 80, protocol: AppProtocol::Http, weight: 1 };
+    let backend = Backend::new(ServiceName::new("upstream")?, 80, AppProtocol::Http);
     let serve = Serve::Http(vec![Route::to("all", backend)]);
     let listener = Listener { name: "bench".to_owned(), bind, transport: Transport::default(), serve };
     let routing = Routing { listeners: vec![listener], ..Routing::default() };

@@ -329,7 +329,7 @@ impl Shared {
         let bound = self.bind(key, bind, false).await;
         let address =
             bound.map_err(|source| ApplyError::Bind { listener: name.clone(), address: bind, source })?;
-        let backend = Backend { service: service.clone(), port, protocol, weight: 1 };
+        let backend = Backend::new(service.clone(), port, protocol);
         let Control { clusters, doors, .. } = &mut *control;
         let mut compiler = Compiler { clusters, metrics: &self.metrics, options: &self.options };
         doors.insert((service.clone(), port), Arc::new(compiler.door(&name, &backend, key, address)?));

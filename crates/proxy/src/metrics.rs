@@ -31,6 +31,10 @@ pub struct Metrics {
     pub log_dropped: Counter,
     /// Tunnels (upgrades and TCP) under way.
     pub tunnels: Gauge,
+    /// Copies of requests that a mirror has answered.
+    pub mirrors: Counter,
+    /// Copies of requests that were given up.
+    pub mirrors_dropped: Counter,
     /// Generation of the snapshot in force.
     pub generation: Gauge,
 }
@@ -120,6 +124,12 @@ impl Metrics {
         page.one("tutti_proxy_requests_refused_total", "Requests that were malformed.", &self.refused);
         page.one("tutti_proxy_access_log_dropped_total", "Access log lines dropped.", &self.log_dropped);
         page.one("tutti_proxy_tunnels", "Upgraded connections and TCP tunnels under way.", &self.tunnels);
+        page.one("tutti_proxy_mirrors_total", "Copies of requests that a mirror answered.", &self.mirrors);
+        page.one(
+            "tutti_proxy_mirrors_dropped_total",
+            "Copies of requests given up: too many, too long, or the mirror failed.",
+            &self.mirrors_dropped,
+        );
         page.one("tutti_proxy_snapshot_generation", "Generation of the snapshot in force.", &self.generation);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,8 @@ pub struct Worker {
     pub adopted: Notify,
     /// Requests that wait for an instance to become ready.
     pub waiting: Cell<usize>,
+    /// Copies of requests that are under way to mirrors.
+    pub mirrors: Cell<usize>,
     /// What callers are called, for those seen last.
     pub stamps: RefCell<Stamps>,
     snapshot: RefCell<Arc<Snapshot>>,
@@ -77,6 +79,7 @@ pub struct Worker {
     services: RefCell<Vec<Service>>,
     touched: Arc<Notify>,
     drivers: RefCell<JoinSet<()>>,
+    me: Weak<Worker>,
 }
 
 /// What a worker remembers of a service.
@@ -125,8 +128,18 @@ impl Worker {
         services.get_mut(slot).is_some_and(|service| service.budget.withdraw(self.now()))
     }
 
+    /// This worker, for what outlives the request that began it; `None` while it ends.
+    pub fn strong(&self) -> Option<Rc<Worker>> {
+        self.me.upgrade()
+    }
+
     /// Runs an HTTP/2 connection's driver as long as the worker lives.
     pub fn own(&self, driver: Driver) {
+        self.spawn(driver);
+    }
+
+    /// Runs work that belongs to no request as long as the worker lives.
+    pub fn spawn(&self, driver: impl Future<Output = ()> + 'static) {
         let mut drivers = self.drivers.borrow_mut();
         while drivers.try_join_next().is_some() {}
         drivers.spawn_local(driver);
@@ -157,7 +170,7 @@ pub async fn run(
     mut commands: mpsc::Receiver<Command>,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
 ) {
-    let worker = Rc::new(Worker {
+    let worker = Rc::new_cyclic(|me| Worker {
         index,
         rng: Rng::from_entropy(),
         recorder,
@@ -169,6 +182,8 @@ pub async fn run(
         services: RefCell::default(),
         touched: Arc::new(Notify::new()),
         drivers: RefCell::default(),
+        mirrors: Cell::new(0),
+        me: me.clone(),
         shared,
     });
     let mut state = Listeners {

@@ -1,5 +1,7 @@
 //! `gateway:` and `routes:` become a listener with compiled-ready routes.
 
+mod filters;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -130,6 +132,7 @@ impl Reader<'_> {
         };
         (self.report.errors() == before).then_some(Route {
             name,
+            section: None,
             hosts,
             matches,
             filters,
@@ -179,6 +182,7 @@ impl Reader<'_> {
                 }));
             }
         }
+        paths.extend(self.grpc(route).into_iter().map(Some));
         let mut methods: Vec<Option<String>> = Vec::new();
         for method in Several::list(route.method.as_ref()) {
             if method.is_empty() || !method.chars().all(|c| c.is_ascii_alphabetic() || c == '-') {
@@ -247,7 +251,7 @@ impl Reader<'_> {
     }
 
     fn filters(&mut self, route: &types::Route) -> Vec<Filter> {
-        let mut out = Vec::new();
+        let mut out = self.mirrors(route);
         if let Some(edit) = &route.request_headers {
             out.push(Filter::RequestHeaders(self.edit("request_headers", edit)));
         }
@@ -302,7 +306,9 @@ impl Reader<'_> {
         match (full, prefix) {
             (Some(_), Some(_)) => self.bad(key, "`path` and `prefix` exclude each other".to_owned()),
             (Some(path), None) => Some(PathRewrite::Full(path.clone())),
-            (None, Some(_)) if route.path_exact.is_some() || route.path_regex.is_some() => {
+            (None, Some(_))
+                if route.path_exact.is_some() || route.path_regex.is_some() || route.grpc.is_some() =>
+            {
                 self.bad(key, "a prefix can only be replaced where the route matches by `path`".to_owned())
             }
             (None, Some(prefix)) => Some(PathRewrite::Prefix(prefix.clone())),
@@ -331,14 +337,16 @@ impl Reader<'_> {
     }
 
     fn backends(&mut self, route: &types::Route) -> Vec<Backend> {
-        let targets: Vec<(String, u32)> = match &route.to {
+        let short =
+            |service: &String| types::Weighted { service: service.clone(), ..types::Weighted::default() };
+        let targets: Vec<types::Weighted> = match &route.to {
             None => Vec::new(),
-            Some(Targets::One(target)) => vec![(target.clone(), 1)],
+            Some(Targets::One(target)) => vec![short(target)],
             Some(Targets::Many(list)) => list
                 .iter()
                 .map(|target| match target {
-                    Target::Short(target) => (target.clone(), 1),
-                    Target::Long(target) => (target.service.clone(), target.weight.unwrap_or(1)),
+                    Target::Short(target) => short(target),
+                    Target::Long(target) => target.clone(),
                 })
                 .collect(),
         };
@@ -354,7 +362,18 @@ impl Reader<'_> {
             }
             _ => {}
         }
-        targets.into_iter().filter_map(|(target, weight)| self.backend(&target, weight, span)).collect()
+        targets.into_iter().filter_map(|target| self.weighted(&target, span)).collect()
+    }
+
+    fn weighted(&mut self, target: &types::Weighted, span: Span) -> Option<Backend> {
+        let mut backend = self.backend(&target.service, target.weight.unwrap_or(1), span)?;
+        if let Some(edit) = &target.request_headers {
+            backend.filters.push(Filter::RequestHeaders(self.edit("to", edit)));
+        }
+        if let Some(edit) = &target.response_headers {
+            backend.filters.push(Filter::ResponseHeaders(self.edit("to", edit)));
+        }
+        Some(backend)
     }
 
     fn backend(&mut self, target: &str, weight: u32, span: Span) -> Option<Backend> {
@@ -382,6 +401,6 @@ impl Reader<'_> {
         };
         let listen = service.listens.iter().find(|listen| listen.port == port && !listen.udp);
         let protocol = listen.map(|listen| listen.protocol).unwrap_or_default();
-        Some(Backend { service: name.clone(), port, protocol, weight })
+        Some(Backend { weight, ..Backend::new(name.clone(), port, protocol) })
     }
 }

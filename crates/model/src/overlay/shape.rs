@@ -2,6 +2,8 @@
 //!
 //! A test holds it against the types that the JSON Schema is made from.
 
+mod filters;
+
 use crate::compose::schema::values::TEXTS;
 use crate::compose::schema::{Field, Names, Object, Shape, field, object};
 
@@ -69,6 +71,7 @@ static ROUTE: Object = object(
         field("path", SEVERAL),
         field("path_exact", SEVERAL),
         field("path_regex", SEVERAL),
+        field("grpc", filters::GRPC),
         field("method", SEVERAL),
         field("headers", Shape::Map(Names::Any, &CONDITION)),
         field("query", Shape::Map(Names::Any, &CONDITION)),
@@ -82,6 +85,7 @@ static ROUTE: Object = object(
         field("strip_prefix", Shape::Bool),
         field("rewrite", Shape::Object(&REWRITE)),
         field("redirect", Shape::Object(&REDIRECT)),
+        field("mirror", filters::MIRROR),
         field("request_headers", Shape::Object(&HEADERS)),
         field("response_headers", Shape::Object(&HEADERS)),
         field("timeout", Shape::Duration),
@@ -92,9 +96,16 @@ static ROUTE: Object = object(
 
 const CONDITION: Shape = Shape::Either(&[Shape::Scalar, Shape::Object(&PATTERN)]);
 static PATTERN: Object = object("a condition", &[field("regex", Shape::Text)]).requiring(&["regex"]);
-static WEIGHTED: Object =
-    object("a target", &[field("service", Shape::Text), field("weight", Shape::Int(0, 1_000_000))])
-        .requiring(&["service"]);
+static WEIGHTED: Object = object(
+    "a target",
+    &[
+        field("service", Shape::Text),
+        field("weight", Shape::Int(0, 1_000_000)),
+        field("request_headers", Shape::Object(&HEADERS)),
+        field("response_headers", Shape::Object(&HEADERS)),
+    ],
+)
+.requiring(&["service"]);
 static REWRITE: Object = object(
     "a rewrite",
     &[field("host", Shape::Text), field("path", Shape::Checked(path)), field("prefix", Shape::Checked(path))],

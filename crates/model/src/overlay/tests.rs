@@ -189,6 +189,53 @@ gateway: {listen: nowhere}
 }
 
 #[test]
+fn routes_match_grpc_methods_and_have_mirrors_and_edits_for_single_backends() {
+    let loaded = good(
+        "
+routes:
+  - name: all
+    grpc: [{service: shop.v1.Catalog, method: Get}, {service: shop.v1.Cart}, {service: {regex: 'shop.*'}, method: Put}]
+    to: [web, {service: 'api:9000', request_headers: {set: {X-A: b}}, response_headers: {remove: [server]}}]
+    mirror: [web, {to: 'api:9000', percent: 10, request_headers: {set: {x-copy: '1'}}}, {to: web, fraction: {numerator: 1, denominator: 1000}}]
+",
+    );
+    let Serve::Http(routes) = &loaded.application.routing.listeners[0].serve else { panic!() };
+    let grpc = |service: &str, method: Option<&str>| PathMatch::Grpc {
+        service: Some(service.into()),
+        method: method.map(str::to_owned),
+    };
+    let paths: Vec<_> = routes[0].matches.iter().map(|one| one.path.clone().unwrap()).collect();
+    let regex = PathMatch::Regex("/(?:shop.*)/Put".into());
+    assert_eq!(paths, [grpc("shop.v1.Catalog", Some("Get")), grpc("shop.v1.Cart", None), regex]);
+    assert_eq!(routes[0].backends.iter().map(|backend| backend.filters.len()).collect::<Vec<_>>(), [0, 2]);
+    let shares: Vec<_> = routes[0]
+        .filters
+        .iter()
+        .filter_map(|filter| match filter {
+            Filter::Mirror { backend, numerator, denominator } => {
+                Some((backend.service.as_str(), backend.filters.len(), *numerator, *denominator))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(shares, [("web", 0, 100, 100), ("api", 1, 10, 100), ("web", 0, 1, 1000)]);
+    for (route, part) in [
+        ("grpc: {service: 'a b'}, to: web", "`a b` is not the name of a gRPC service"),
+        ("grpc: {method: {regex: '('}}, to: web", "is not a regular expression"),
+        ("mirror: nowhere, to: web", "there is no service `nowhere`"),
+        ("mirror: {percent: 5}, to: web", "to"),
+        ("mirror: {to: web, percent: 101}, to: web", "101"),
+        ("mirror: {to: web, percent: 5, fraction: {numerator: 1}}, to: web", "exclude each other"),
+        ("mirror: {to: web, fraction: {numerator: 3, denominator: 2}}, to: web", "more than all"),
+        ("mirror: web, redirect: {path: /x}", "exclude each other"),
+        ("to: [{service: web, request_headers: {set: {'a b': c}}}]", "not the name of a header field"),
+    ] {
+        let text = bad(&format!("routes: [{{{route}}}]"));
+        assert!(text.contains(part), "{route}: {text}");
+    }
+}
+
+#[test]
 fn the_checked_in_schema_is_current() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/tutti.schema.json");
     let current = format!("{:#}\n", crate::schema());

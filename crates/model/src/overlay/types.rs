@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+pub mod filters;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use filters::{Fraction, GrpcMatch, Mirror, MirrorShare, OneOrMany};
 
 /// What Tutti needs to know beside the compose file.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -173,6 +177,8 @@ pub struct Route {
     pub path_exact: Option<Several>,
     /// A regular expression for the whole path.
     pub path_regex: Option<Several>,
+    /// Methods of gRPC services.
+    pub grpc: Option<OneOrMany<GrpcMatch>>,
     /// Methods.
     pub method: Option<Several>,
     /// Conditions on header fields.
@@ -187,6 +193,8 @@ pub struct Route {
     pub rewrite: Option<Rewrite>,
     /// Answer with a redirect instead.
     pub redirect: Option<Redirect>,
+    /// Sends copies of requests elsewhere too; their answers are thrown away.
+    pub mirror: Option<OneOrMany<Mirror>>,
     /// Edits of the request's header.
     pub request_headers: Option<HeaderEdit>,
     /// Edits of the response's header.
@@ -248,13 +256,17 @@ pub enum Target {
 }
 
 /// A service and its share.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Weighted {
     /// `service` or `service:port`.
     pub service: String,
     /// Its share among the others; 1 if it is not said.
     pub weight: Option<u32>,
+    /// Edits of the header of requests that go there.
+    pub request_headers: Option<HeaderEdit>,
+    /// Edits of the header of responses that come from there.
+    pub response_headers: Option<HeaderEdit>,
 }
 
 /// What the service is asked for instead. `path` and `prefix` exclude each other.

@@ -61,6 +61,10 @@ pub enum Serve {
 pub struct Route {
     /// A name for logs, metrics and explanations; unique in its listener.
     pub name: String,
+    /// The host name of the part of the listener that it belongs to, exact or `*.suffix`: what the Gateway API calls a
+    /// listener's `hostname`. A request belongs to the most specific part that holds its host, and only the routes of
+    /// that part are looked at. `None`: the part of every host that has none of its own.
+    pub section: Option<String>,
     /// Host names, exact or `*.suffix` (which matches one label or more); none matches every host.
     pub hosts: Vec<String>,
     /// Any of these must match; none matches every request.
@@ -89,6 +93,7 @@ impl Route {
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            section: None,
             hosts: Vec::new(),
             matches: Vec::new(),
             filters: Vec::new(),
@@ -123,6 +128,13 @@ pub enum PathMatch {
     Prefix(String),
     /// A regular expression (crate `regex`) that must match the whole path.
     Regex(String),
+    /// The method of a gRPC service, whose path is `/service/method`, exactly; what is `None` may be any.
+    Grpc {
+        /// The full name of the service, such as `shop.v1.Catalog`.
+        service: Option<String>,
+        /// The method.
+        method: Option<String>,
+    },
 }
 
 /// A condition on a header field or query parameter.
@@ -170,6 +182,15 @@ pub enum Filter {
         /// 301, 302, 303, 307 or 308.
         status: u16,
     },
+    /// Sends a copy of the request, whose answer nobody waits for. There may be several.
+    Mirror {
+        /// Where the copy goes.
+        backend: Box<Backend>,
+        /// So many of `denominator` requests are copied.
+        numerator: u32,
+        /// Not 0, and not less than the numerator.
+        denominator: u32,
+    },
 }
 
 /// Removes, then sets, then adds header fields. Names are in lower case.
@@ -203,6 +224,16 @@ pub struct Backend {
     pub protocol: AppProtocol,
     /// Its share among the route's backends.
     pub weight: u32,
+    /// What is done to requests that go there and to their responses, after what the route does to all: edits of
+    /// headers and rewrites.
+    pub filters: Vec<Filter>,
+}
+
+impl Backend {
+    /// A backend with the weight 1 and nothing done to what goes there.
+    pub fn new(service: ServiceName, port: u16, protocol: AppProtocol) -> Self {
+        Self { service, port, protocol, weight: 1, filters: Vec::new() }
+    }
 }
 
 /// How long a request may take. `None` is the engine's default.

@@ -6,6 +6,7 @@ pub mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod headers;
+pub mod host;
 pub mod path;
 pub mod rewrite;
 pub mod router;

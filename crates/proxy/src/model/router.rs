@@ -5,6 +5,9 @@
 //! longest prefix; a condition on the method; more conditions on headers; more on query parameters; and
 //! the order of declaration. A rule of a more specific host that does not match hides nothing: the search goes on.
 //!
+//! Routes may belong to sections of their listener, each with a host name of its own (`Route::section`): a request
+//! belongs to the most specific section that holds its host, and the others do not exist for it.
+//!
 //! Hosts, exact paths and prefixes are found by hashing, so a thousand routes cost no more than ten. Prefixes are
 //! looked up by the lengths that occur, longest first; a hostile path cannot make that more than one look-up
 //! for each length.
@@ -16,6 +19,8 @@ use std::collections::HashMap;
 use http::{HeaderMap, HeaderName, Method};
 use regex::Regex;
 use tutti_ports::routing::{FieldMatch, Match, PathMatch, Route, ValueMatch};
+
+pub use super::host::{host_key, split_port};
 
 /// Why routes cannot be compiled. Names the route.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +68,66 @@ pub struct Found {
     pub route: usize,
     /// The length of the matched prefix without a trailing slash; 0 unless a prefix matched.
     pub prefix: usize,
+    /// By what it was found.
+    pub by: By,
+}
+
+/// What made a rule match, for explanations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct By {
+    /// The host.
+    pub host: ByHost,
+    /// The path.
+    pub path: ByPath,
+    /// Whether there was a condition on the method.
+    pub method: bool,
+    /// How many conditions on header fields there were.
+    pub headers: u8,
+    /// How many on query parameters.
+    pub query: u8,
+}
+
+/// How a host was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ByHost {
+    /// The rule takes any.
+    #[default]
+    Any,
+    /// By its name.
+    Exact,
+    /// By a wildcard.
+    Wildcard,
+}
+
+/// How a path was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ByPath {
+    /// By a prefix, or the rule takes any.
+    #[default]
+    Prefix,
+    /// As a whole.
+    Exact,
+    /// By a regular expression.
+    Regex,
 }
 
 /// Compiled routes.
 #[derive(Debug, Default)]
 pub struct Router {
+    hosts: Hosts,
+    sections: Option<Box<Sections>>,
+}
+
+/// The sections that have a host name.
+#[derive(Debug, Default)]
+struct Sections {
+    exact: HashMap<Box<str>, Hosts>,
+    wildcard: HashMap<Box<str>, Hosts>,
+}
+
+/// The rules of one section.
+#[derive(Debug, Default)]
+struct Hosts {
     exact: HashMap<Box<str>, Table>,
     wildcard: HashMap<Box<str>, Table>,
     any: Table,
@@ -87,6 +147,8 @@ struct Table {
 struct Rule {
     route: usize,
     order: usize,
+    /// A gRPC method of whatever service.
+    grpc_method: Option<Box<str>>,
     method: Option<Method>,
     headers: Vec<(HeaderName, Test)>,
     query: Vec<(Box<str>, Test)>,
@@ -106,53 +168,97 @@ impl Router {
         let mut order = 0;
         for (at, route) in routes.iter().enumerate() {
             let matches = if route.matches.is_empty() { &everything[..] } else { &route.matches[..] };
+            let hosts = router.section(route)?;
             for condition in matches {
                 let rule = Rule::compile(route, condition, at, order)?;
                 order += 1;
                 if route.hosts.is_empty() {
-                    router.any.add(route, condition.path.as_ref(), &rule)?;
+                    hosts.any.add(route, condition.path.as_ref(), &rule)?;
                 }
                 for host in &route.hosts {
-                    router.table(route, host)?.add(route, condition.path.as_ref(), &rule)?;
+                    hosts.table(route, host)?.add(route, condition.path.as_ref(), &rule)?;
                 }
             }
         }
-        router.any.sort();
-        router.exact.values_mut().chain(router.wildcard.values_mut()).for_each(Table::sort);
+        router.hosts.sort();
+        if let Some(sections) = &mut router.sections {
+            sections.exact.values_mut().chain(sections.wildcard.values_mut()).for_each(Hosts::sort);
+        }
         Ok(router)
     }
 
     /// The route of a request.
     pub fn find(&self, asked: &Asked<'_>) -> Option<Found> {
+        match &self.sections {
+            None => self.hosts.find(asked),
+            Some(sections) => sections.of(asked.host).unwrap_or(&self.hosts).find(asked),
+        }
+    }
+
+    fn section(&mut self, route: &Route) -> Result<&mut Hosts, RouteError> {
+        let Some(name) = &route.section else { return Ok(&mut self.hosts) };
+        let (wildcard, key) = checked_host(route, name)?;
+        let sections = self.sections.get_or_insert_default();
+        let names = if wildcard { &mut sections.wildcard } else { &mut sections.exact };
+        Ok(names.entry(key).or_default())
+    }
+}
+
+impl Sections {
+    fn of(&self, host: &str) -> Option<&Hosts> {
+        self.exact.get(host).or_else(|| suffixes(host).find_map(|suffix| self.wildcard.get(suffix)))
+    }
+}
+
+impl Hosts {
+    fn find(&self, asked: &Asked<'_>) -> Option<Found> {
+        let by = |host: ByHost| move |found: Found| Found { by: By { host, ..found.by }, ..found };
         if !self.exact.is_empty()
             && let Some(found) = self.exact.get(asked.host).and_then(|table| table.find(asked))
         {
-            return Some(found);
+            return Some(by(ByHost::Exact)(found));
         }
-        if !self.wildcard.is_empty() {
-            let mut rest = asked.host;
-            while let Some((_, suffix)) = rest.split_once('.') {
-                if let Some(found) = self.wildcard.get(suffix).and_then(|table| table.find(asked)) {
-                    return Some(found);
-                }
-                rest = suffix;
-            }
+        if !self.wildcard.is_empty()
+            && let Some(found) = suffixes(asked.host)
+                .find_map(|suffix| self.wildcard.get(suffix).and_then(|table| table.find(asked)))
+        {
+            return Some(by(ByHost::Wildcard)(found));
         }
         self.any.find(asked)
     }
 
     fn table(&mut self, route: &Route, host: &str) -> Result<&mut Table, RouteError> {
-        let invalid = |problem: String| RouteError::Invalid { route: route.name.clone(), problem };
-        let (tables, name) = match host.strip_prefix("*.") {
-            Some(suffix) => (&mut self.wildcard, suffix),
-            None => (&mut self.exact, host),
-        };
-        let key = host_key(name)
-            .filter(|key| !key.is_empty() && !key.contains('*') && split_port(name).1.is_none());
-        let key =
-            key.ok_or_else(|| invalid(format!("{host:?} is not a host name (no port, `*.` only in front)")))?;
-        Ok(tables.entry(Box::from(key.as_ref())).or_default())
+        let (wildcard, key) = checked_host(route, host)?;
+        let tables = if wildcard { &mut self.wildcard } else { &mut self.exact };
+        Ok(tables.entry(key).or_default())
     }
+
+    fn sort(&mut self) {
+        self.any.sort();
+        self.exact.values_mut().chain(self.wildcard.values_mut()).for_each(Table::sort);
+    }
+}
+
+/// What is behind each dot of a host, longest first.
+fn suffixes(host: &str) -> impl Iterator<Item = &str> {
+    let mut rest = host;
+    std::iter::from_fn(move || {
+        rest = rest.split_once('.')?.1;
+        Some(rest)
+    })
+}
+
+/// A host name of the configuration as a key, and whether it is a wildcard.
+fn checked_host(route: &Route, host: &str) -> Result<(bool, Box<str>), RouteError> {
+    let (wildcard, name) = match host.strip_prefix("*.") {
+        Some(suffix) => (true, suffix),
+        None => (false, host),
+    };
+    let key =
+        host_key(name).filter(|key| !key.is_empty() && !key.contains('*') && split_port(name).1.is_none());
+    let problem = || format!("{host:?} is not a host name (no port, `*.` only in front)");
+    let key = key.ok_or_else(|| RouteError::Invalid { route: route.name.clone(), problem: problem() })?;
+    Ok((wildcard, Box::from(key.as_ref())))
 }
 
 impl Table {
@@ -178,7 +284,20 @@ impl Table {
                 let path = path.trim_end_matches('/');
                 self.prefix.entry(Box::from(path)).or_default().push(rule.clone());
             }
-            None => self.prefix.entry(Box::from("")).or_default().push(rule.clone()),
+            Some(PathMatch::Grpc { service: Some(service), method: Some(method) }) => {
+                let path = format!("/{service}/{method}");
+                absolute(&path)?;
+                self.exact.entry(path.into()).or_default().push(rule.clone());
+            }
+            Some(PathMatch::Grpc { service: Some(service), method: None }) => {
+                let path = format!("/{service}");
+                absolute(&path)?;
+                self.prefix.entry(path.into()).or_default().push(rule.clone());
+            }
+            // A method of any service is looked for last: the Gateway API compares the services first.
+            None | Some(PathMatch::Grpc { service: None, .. }) => {
+                self.prefix.entry(Box::from("")).or_default().push(rule.clone());
+            }
         }
         Ok(())
     }
@@ -195,25 +314,26 @@ impl Table {
     }
 
     fn find(&self, asked: &Asked<'_>) -> Option<Found> {
-        let of = |rules: &[Rule], prefix| {
-            rules.iter().find(|rule| rule.holds(asked)).map(|rule| Found { route: rule.route, prefix })
+        let of = |rules: &[Rule], prefix, path| {
+            rules.iter().find(|rule| rule.holds(asked)).map(|rule| rule.found(prefix, path))
         };
         if !self.exact.is_empty()
-            && let Some(found) = self.exact.get(asked.path).and_then(|rules| of(rules, 0))
+            && let Some(found) = self.exact.get(asked.path).and_then(|rules| of(rules, 0, ByPath::Exact))
         {
             return Some(found);
         }
         let by_regex =
             self.regex.iter().find(|(regex, rule)| regex.is_match(asked.path) && rule.holds(asked));
         if let Some((_, rule)) = by_regex {
-            return Some(Found { route: rule.route, prefix: 0 });
+            return Some(rule.found(0, ByPath::Regex));
         }
         for length in &self.lengths {
             let Some((prefix, rest)) = asked.path.split_at_checked(*length) else { continue };
             if !rest.is_empty() && !rest.starts_with('/') {
                 continue;
             }
-            if let Some(found) = self.prefix.get(prefix).and_then(|rules| of(rules, *length)) {
+            if let Some(found) = self.prefix.get(prefix).and_then(|rules| of(rules, *length, ByPath::Prefix))
+            {
                 return Some(found);
             }
         }
@@ -241,16 +361,38 @@ impl Rule {
         for FieldMatch { name, value } in &condition.query {
             query.push((Box::from(name.as_str()), Test::compile(route, value)?));
         }
-        Ok(Self { route: at, order, method, headers, query })
+        let grpc_method = match &condition.path {
+            Some(PathMatch::Grpc { service: None, method: Some(method) }) => Some(Box::from(method.as_str())),
+            _ => None,
+        };
+        Ok(Self { route: at, order, grpc_method, method, headers, query })
+    }
+
+    fn found(&self, prefix: usize, path: ByPath) -> Found {
+        let count = |length: usize| u8::try_from(length).unwrap_or(u8::MAX);
+        let by = By {
+            host: ByHost::Any,
+            path,
+            method: self.method.is_some(),
+            headers: count(self.headers.len()),
+            query: count(self.query.len()),
+        };
+        Found { route: self.route, prefix, by }
     }
 
     /// Smaller comes first, among rules of the same host and path.
-    fn rank(&self) -> (bool, Reverse<usize>, Reverse<usize>, usize) {
-        (self.method.is_none(), Reverse(self.headers.len()), Reverse(self.query.len()), self.order)
+    fn rank(&self) -> (Reverse<usize>, bool, Reverse<usize>, Reverse<usize>, usize) {
+        let grpc = self.grpc_method.as_ref().map_or(0, |method| method.len());
+        let (headers, query) = (Reverse(self.headers.len()), Reverse(self.query.len()));
+        (Reverse(grpc), self.method.is_none(), headers, query, self.order)
     }
 
     fn holds(&self, asked: &Asked<'_>) -> bool {
         self.method.as_ref().is_none_or(|method| method == asked.method)
+            && self.grpc_method.as_ref().is_none_or(|method| {
+                let called = asked.path.strip_prefix('/').and_then(|path| path.split_once('/'));
+                called.is_some_and(|(service, called)| !service.is_empty() && *called == **method)
+            })
             && self
                 .headers
                 .iter()
@@ -337,48 +479,6 @@ fn decode(text: &str) -> Cow<'_, str> {
 
 fn hex_digit(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-/// Splits `host:port`; brackets of an IPv6 address stay with the host.
-pub fn split_port(authority: &str) -> (&str, Option<u16>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && (!host.contains(':') || host.ends_with(']')) => {
-            match port.parse() {
-                Ok(port) if host.len() + 1 < authority.len() => (host, Some(port)),
-                _ => (authority, None),
-            }
-        }
-        _ => (authority, None),
-    }
-}
-
-/// The host of a `Host` field as routes know it: lower case, no port, no trailing dot. `None` if it is not a
-/// host (RFC 3986 section 3.2.2, without user information, percent-encoding and empty labels).
-pub fn host_key(authority: &str) -> Option<Cow<'_, str>> {
-    let (host, port) = split_port(authority);
-    let host = if port.is_none() { host.strip_suffix(':').unwrap_or(host) } else { host };
-    if let Some(inner) = host.strip_prefix('[') {
-        let inner = inner.strip_suffix(']')?;
-        inner.parse::<std::net::Ipv6Addr>().ok()?;
-    } else {
-        let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
-        if !host.bytes().all(fine) {
-            return None;
-        }
-    }
-    let host = host.strip_suffix('.').unwrap_or(host);
-    // `a..` is not `a`, `.test` is not below `test`, and a host is not nothing.
-    if host.split('.').any(str::is_empty) && !authority.is_empty() {
-        return None;
-    }
-    if host.len() > tutti_core::limits::HOST_BYTES {
-        return None;
-    }
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Some(Cow::Owned(host.to_ascii_lowercase()))
-    } else {
-        Some(Cow::Borrowed(host))
-    }
 }
 
 #[cfg(test)]

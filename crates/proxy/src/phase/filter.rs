@@ -1,12 +1,12 @@
 //! Phase 6: what the route does to the request before it is sent.
 
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use tutti_net::Body;
 
 use super::{Exchange, Stop, decode};
 use crate::error::Fault;
 use crate::model::rewrite::{self, Asked, Redirect};
-use crate::snapshot::plan::{RoutePlan, Step};
+use crate::snapshot::plan::{BackendEdits, RoutePlan, Step};
 
 /// Runs the phase.
 pub fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<(), Stop> {
@@ -37,6 +37,37 @@ pub fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// What is done for the backend that was chosen.
+pub fn backend(exchange: &mut Exchange<'_>, route: &RoutePlan) {
+    if let Some(edits) = route.edits.get(exchange.backend) {
+        let prefix = exchange.prefix;
+        backend_request(edits, &mut exchange.request, prefix);
+    }
+}
+
+/// The request of one backend; its rewrites were checked when they were compiled, and the prefix is that of the path as it
+/// came only if the route has not rewritten it before.
+pub fn backend_request<B>(edits: &BackendEdits, request: &mut Request<B>, prefix: usize) {
+    for step in &edits.request {
+        match step {
+            Step::Headers(edit) => edit.apply(request.headers_mut()),
+            Step::Rewrite { host, path } => {
+                if let Some(host) = host {
+                    request.headers_mut().insert(header::HOST, host.clone());
+                }
+                if let Some(path) = path
+                    && request.uri().path() != "*"
+                    && let Ok(uri) =
+                        decode::with_path(request.uri(), &rewrite::path(path, request.uri().path(), prefix))
+                {
+                    *request.uri_mut() = uri;
+                }
+            }
+            Step::Redirect { .. } => {}
+        }
+    }
 }
 
 fn answer(exchange: &Exchange<'_>, redirect: &Redirect<'_>, status: http::StatusCode) -> Stop {

@@ -8,6 +8,7 @@
 //! | 4 [`admit`] | sheds what is over the limit | 503 |
 //! | 5 [`route`] | finds the route | 404 |
 //! | 6 [`filter`] | edits, rewrites, redirects | an answer |
+//! |   [`mirror`] | begins copies for services that are being tried out | |
 //! | 7 [`choose`] | picks a ready instance, waiting a moment for one that starts | 503 |
 //! | 8 [`send`] | sends, within deadlines, and again where that is safe | 502, 504 |
 //! | 9 [`respond`] | ends the hop-by-hop fields of the response, edits it, tunnels an upgrade | |
@@ -22,6 +23,7 @@ pub mod choose;
 pub mod decode;
 pub mod filter;
 pub mod identify;
+pub mod mirror;
 pub mod record;
 pub mod respond;
 pub mod route;
@@ -79,6 +81,8 @@ pub struct Exchange<'a> {
     pub trailers: bool,
     /// The length of the path's prefix that the route matched.
     pub prefix: usize,
+    /// The place of the chosen one among the route's backends.
+    pub backend: usize,
     /// What the connection becomes.
     pub switched: Option<Switched>,
     /// What will be recorded.
@@ -107,6 +111,7 @@ pub async fn run(
         upgrade: None,
         trailers: false,
         prefix: 0,
+        backend: 0,
         switched: None,
         entry,
     };
@@ -128,6 +133,9 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
     };
     let route = matched(exchange, routes)?;
     filter::run(exchange, &route)?;
+    if !route.mirrors.is_empty() {
+        mirror::run(exchange, &route);
+    }
     let response = send::run(exchange, &route).await?;
     respond::run(exchange, &route, response)
 }

@@ -28,14 +28,20 @@ pub fn run(
         return switch(exchange, route, response);
     }
     headers::strip(response.headers_mut());
-    for edit in &route.response {
-        edit.apply(response.headers_mut());
-    }
+    edit(exchange, route, &mut response);
     name(exchange, &mut response);
     Ok(match route.idle {
         Some(idle) => response.map(|body| body.with_idle_timeout(idle)),
         None => response,
     })
+}
+
+/// What the backend and then the route do to the response's header.
+fn edit(exchange: &Exchange<'_>, route: &RoutePlan, response: &mut Response<Body>) {
+    let of_backend = route.edits.get(exchange.backend).map_or(&[][..], |edits| &edits.response);
+    for edit in of_backend.iter().chain(&route.response) {
+        edit.apply(response.headers_mut());
+    }
 }
 
 /// The client learns the request's id, unless the service has said one.
@@ -77,9 +83,7 @@ fn switch(
         return Err(Fault::upstream(code::UPSTREAM_MALFORMED, kind, hop, message, Retry::Unsafe).into());
     };
     headers::strip(response.headers_mut());
-    for edit in &route.response {
-        edit.apply(response.headers_mut());
-    }
+    edit(exchange, route, &mut response);
     name(exchange, &mut response);
     response.headers_mut().insert(header::UPGRADE, becomes);
     let idle = exchange.worker.shared.options.tunnel_idle_timeout;

@@ -23,7 +23,7 @@ use tutti_core::{Classify as _, Kind, Origin, Retry, code, limits};
 use tutti_net::{Body, BodyError, Protocol, SendCause, SendError, Stage};
 
 use super::choose::{self, Tried};
-use super::{Exchange, Stop, upload};
+use super::{Exchange, Stop, filter, upload};
 use crate::error::Fault;
 use crate::page::Form;
 use crate::snapshot::cluster::is_h2c;
@@ -54,6 +54,10 @@ enum How {
 pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Response<Body>, Stop> {
     let worker = exchange.worker;
     let target = choose::backend(exchange, route)?;
+    if !route.edits.is_empty() {
+        exchange.backend = target.at;
+        filter::backend(exchange, route);
+    }
     let turn = worker.begin(target.slot);
     let started = Instant::from_std(exchange.started);
     let deadline = route.timeout.map(|timeout| started + timeout);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
+use tutti_core::limits;
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::routing::{self, Backend, Filter, PathMatch, PathRewrite, Route};
 
@@ -68,6 +69,36 @@ pub struct Target {
     pub slot: Slot,
     /// What the route says is spoken there.
     pub protocol: AppProtocol,
+    /// Its place among the route's backends.
+    pub at: usize,
+}
+
+/// What is done to the requests that go to one backend of a route.
+#[derive(Default)]
+pub struct BackendEdits {
+    /// To requests, in order.
+    pub request: Vec<Step>,
+    /// To responses, in order.
+    pub response: Vec<Edit>,
+}
+
+/// Where copies of requests go.
+pub struct MirrorPlan {
+    /// To whom.
+    pub target: Target,
+    /// So many of `denominator` requests.
+    pub numerator: usize,
+    /// Not 0.
+    pub denominator: usize,
+    /// What is done to the copies.
+    pub edits: BackendEdits,
+}
+
+impl MirrorPlan {
+    /// Whether every request is copied.
+    pub fn always(&self) -> bool {
+        self.numerator >= self.denominator
+    }
 }
 
 /// A compiled route.
@@ -82,6 +113,10 @@ pub struct RoutePlan {
     pub backends: Vec<Target>,
     /// Chooses among the backends.
     pub picker: Picker,
+    /// What is done for single backends, in their order; empty when nothing is for any.
+    pub edits: Vec<BackendEdits>,
+    /// Where copies go.
+    pub mirrors: Vec<MirrorPlan>,
     /// All tries together; `None`: no limit.
     pub timeout: Option<Duration>,
     /// One try; `None`: no limit of its own.
@@ -188,14 +223,26 @@ impl Compiler<'_> {
     fn target(&mut self, route: &str, backend: &Backend) -> Result<Target, RouteError> {
         let slot = self.clusters.slot(&backend.service, backend.port, self.metrics);
         let slot = slot.ok_or_else(|| invalid(route, "too many services and ports are routed to"))?;
-        Ok(Target { slot, protocol: backend.protocol })
+        Ok(Target { slot, protocol: backend.protocol, at: 0 })
+    }
+
+    fn mirror(&mut self, route: &Route, filter: &Filter) -> Result<Option<MirrorPlan>, RouteError> {
+        let Filter::Mirror { backend, numerator, denominator } = filter else { return Ok(None) };
+        if *denominator == 0 || numerator > denominator {
+            return Err(invalid(&route.name, format!("{numerator}/{denominator} is no share of requests")));
+        }
+        let target = self.target(&route.name, backend)?;
+        let (numerator, denominator) = (*numerator as usize, *denominator as usize);
+        Ok(Some(MirrorPlan { target, numerator, denominator, edits: edits(route, &backend.filters)? }))
     }
 
     fn route(&mut self, listener: &str, route: &Route) -> Result<RoutePlan, RouteError> {
         let mut filters = Vec::new();
         let mut response = Vec::new();
+        let mut mirrors = Vec::new();
         for filter in &route.filters {
             match filter {
+                Filter::Mirror { .. } => mirrors.extend(self.mirror(route, filter)?),
                 Filter::ResponseHeaders(edit) => {
                     response.push(Edit::compile(edit).map_err(|problem| invalid(&route.name, problem))?);
                 }
@@ -205,8 +252,18 @@ impl Compiler<'_> {
         let backends: Vec<Target> = route
             .backends
             .iter()
-            .map(|backend| self.target(&route.name, backend))
+            .enumerate()
+            .map(|(at, backend)| Ok(Target { at, ..self.target(&route.name, backend)? }))
             .collect::<Result<_, _>>()?;
+        if mirrors.len() > limits::ROUTE_MIRRORS {
+            return Err(invalid(&route.name, format!("more than {} mirrors", limits::ROUTE_MIRRORS)));
+        }
+        let edited = route.backends.iter().any(|backend| !backend.filters.is_empty());
+        let edits: Vec<BackendEdits> = if edited {
+            route.backends.iter().map(|backend| edits(route, &backend.filters)).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
+        };
         let weights: Vec<u32> = route.backends.iter().map(|backend| backend.weight).collect();
         let limit =
             |own: Option<Duration>, default: Duration| Some(own.unwrap_or(default)).filter(|d| !d.is_zero());
@@ -216,6 +273,8 @@ impl Compiler<'_> {
             response,
             backends,
             picker: Picker::new(Balance::LeastLoaded, &weights),
+            edits,
+            mirrors,
             timeout: limit(route.timeouts.request, self.options.request_timeout),
             per_try: limit(route.timeouts.per_try, self.options.per_try_timeout),
             idle: limit(route.timeouts.idle, self.options.idle_timeout),
@@ -228,9 +287,30 @@ fn invalid(route: &str, problem: impl Into<String>) -> RouteError {
     RouteError::Invalid { route: route.to_owned(), problem: problem.into() }
 }
 
+/// What is done for one backend.
+fn edits(route: &Route, filters: &[Filter]) -> Result<BackendEdits, RouteError> {
+    let mut out = BackendEdits::default();
+    for filter in filters {
+        match filter {
+            Filter::ResponseHeaders(edit) => {
+                out.response.push(Edit::compile(edit).map_err(|problem| invalid(&route.name, problem))?);
+            }
+            Filter::Rewrite { path: Some(PathRewrite::Prefix(_)), .. } => {
+                return Err(invalid(&route.name, "a backend cannot replace the matched prefix, a route can"));
+            }
+            Filter::Redirect { .. } | Filter::Mirror { .. } => {
+                return Err(invalid(&route.name, "a backend's filters can edit and rewrite, nothing else"));
+            }
+            other => out.request.push(step(route, other)?),
+        }
+    }
+    Ok(out)
+}
+
 fn step(route: &Route, filter: &Filter) -> Result<Step, RouteError> {
     let bad = |problem: String| invalid(&route.name, problem);
     Ok(match filter {
+        Filter::Mirror { .. } => return Err(bad("a mirror is no step".to_owned())),
         Filter::RequestHeaders(edit) | Filter::ResponseHeaders(edit) => {
             Step::Headers(Edit::compile(edit).map_err(bad)?)
         }
@@ -287,7 +367,7 @@ mod tests {
 
     fn route() -> Route {
         let service = ServiceName::new("a").unwrap();
-        Route::to("r", Backend { service, port: 80, protocol: AppProtocol::Http, weight: 1 })
+        Route::to("r", Backend::new(service, 80, AppProtocol::Http))
     }
 
     fn compile(routes: Vec<Route>) -> Result<ListenerPlan, ApplyError> {

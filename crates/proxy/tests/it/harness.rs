@@ -129,7 +129,7 @@ pub fn passing(service: &str, ordinal: u32, addr: SocketAddr) -> Instance {
 }
 
 pub fn backend(service: &str) -> Backend {
-    Backend { service: name(service), port: 80, protocol: AppProtocol::Http, weight: 1 }
+    Backend::new(name(service), 80, AppProtocol::Http)
 }
 
 /// A route that takes everything to one service.

@@ -10,6 +10,7 @@ mod faults;
 mod harness;
 mod http2;
 mod hygiene;
+mod mirror;
 mod retries;
 mod routing;
 mod smuggling;

@@ -197,6 +197,7 @@ fn naive(routes: &[Route], asked: &Asked<'_>) -> Option<usize> {
                     .max()
             };
             let path = match condition.path.as_ref() {
+                Some(PathMatch::Grpc { .. }) => continue,
                 None => Some(vec![0, 0]),
                 Some(PathMatch::Exact(path)) => (path == asked.path).then(|| vec![2, 0]),
                 Some(PathMatch::Regex(pattern)) => Regex::new(&format!("^(?:{pattern})$"))
@@ -282,4 +283,75 @@ proptest! {
     fn hosts_never_panic(host in "\\PC{0,30}") {
         let _ = host_key(&host);
     }
+}
+
+fn section(name: &str, section: &str, hosts: &[&str]) -> Route {
+    Route { section: Some(section.to_owned()), ..route(name, hosts, vec![]) }
+}
+
+#[test]
+fn a_request_belongs_to_one_section_and_the_others_do_not_exist_for_it() {
+    // The listeners of the Gateway API's GatewayHTTPListenerIsolation.
+    let routes = [
+        route("empty", &[], vec![prefix("/empty")]),
+        Route { matches: vec![prefix("/wild")], ..section("wild", "*.example.com", &[]) },
+        Route { matches: vec![prefix("/foo-wild")], ..section("foo-wild", "*.foo.example.com", &[]) },
+        Route { matches: vec![prefix("/abc")], ..section("abc", "abc.foo.example.com", &[]) },
+    ];
+    let paths = ["/empty", "/wild", "/foo-wild", "/abc"];
+    for (host, name) in [
+        ("bar.com", "empty"),
+        ("bar.example.com", "wild"),
+        ("a.b.example.com", "wild"),
+        ("bar.foo.example.com", "foo-wild"),
+        ("abc.foo.example.com", "abc"),
+    ] {
+        for path in paths {
+            let expected = (path == format!("/{name}")).then_some(name);
+            assert_eq!(found(&routes, host, path), expected, "{host}{path}");
+        }
+    }
+    // A route's own hosts hold within its section only.
+    let routes = [section("in", "*.example.com", &["*.com"]), section("out", "*.example.com", &["a.test"])];
+    assert_eq!(found(&routes, "a.example.com", "/"), Some("in"));
+    assert_eq!(found(&routes, "a.test", "/"), None);
+    assert_eq!(found(&routes, "b.com", "/"), None);
+    assert!(Router::compile(&[section("bad", "a.test:80", &[])]).is_err());
+}
+
+#[test]
+fn grpc_methods_are_compared_by_service_then_by_method() {
+    let grpc = |service: Option<&str>, method: Option<&str>| {
+        on(PathMatch::Grpc { service: service.map(str::to_owned), method: method.map(str::to_owned) })
+    };
+    let routes = [
+        route("any", &[], vec![]),
+        route("get", &[], vec![grpc(None, Some("Get"))]),
+        route("service", &[], vec![grpc(Some("a.A"), None)]),
+        route("both", &[], vec![grpc(Some("a.A"), Some("Put"))]),
+    ];
+    for (path, name) in [
+        ("/a.A/Put", "both"),
+        ("/a.A/Get", "service"),
+        ("/b.B/Get", "get"),
+        ("/b.B/Put", "any"),
+        ("/a.A/Put/x", "service"),
+        ("//Get", "any"),
+        ("/Get", "any"),
+    ] {
+        assert_eq!(found(&routes, "h", path), Some(name), "{path}");
+    }
+}
+
+#[test]
+fn what_made_a_rule_match_is_told() {
+    let by_all = Match { method: Some("GET".to_owned()), query: vec![field("q", "1")], ..exact("/a") };
+    let routes = [route("r", &["*.test"], vec![by_all])];
+    let router = Router::compile(&routes).unwrap();
+    let headers = HeaderMap::new();
+    let asked =
+        Asked { host: "a.test", path: "/a", query: Some("q=1"), method: &Method::GET, headers: &headers };
+    let by = router.find(&asked).unwrap().by;
+    let expected = By { host: ByHost::Wildcard, path: ByPath::Exact, method: true, headers: 0, query: 1 };
+    assert_eq!(by, expected);
 }
