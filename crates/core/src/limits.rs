@@ -85,6 +85,13 @@ pub const HTTP2_PENDING_RESETS: usize = 20;
 /// Streams that we had to reset because of the peer's errors before the connection is closed.
 pub const HTTP2_ERROR_RESETS: usize = 100;
 
+/// Longest time of a TLS handshake: on a bad mobile network it takes seconds.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most TLS handshakes under way at one listener, each with some kilobytes for a client that is not known yet. A
+/// further one cuts the one that has taken the longest.
+pub const TLS_HANDSHAKES: usize = 1_024;
+
 /// Most connections of one listener.
 pub const CONNECTIONS: usize = 16_384;
 

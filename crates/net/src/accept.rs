@@ -107,7 +107,13 @@ async fn accept_all<S: Source>(
                 wait = FIRST_WAIT;
                 served.accepted += 1;
                 let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-                let info = ConnectionInfo { peer, local: local.clone(), protocol: Protocol::Http1, serial };
+                let info = ConnectionInfo {
+                    peer,
+                    local: local.clone(),
+                    protocol: Protocol::Http1,
+                    serial,
+                    tls: None,
+                };
                 spawn(tasks, stream, info);
                 if tasks.len() == limit.connections {
                     tracing::warn!(server = %limit.name, limit = limit.connections, "the limit of connections is reached");

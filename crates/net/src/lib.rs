@@ -1,11 +1,13 @@
-//! The network: the only crate that names sockets and hyper (and later TLS).
+//! The network: the only crate that names sockets, hyper and TLS.
 //!
 //! Floor 1. What it gives the rooms above: streams, listeners, an accept loop that drains, HTTP/1.1 and HTTP/2
 //! on both sides behind one request and one body type, and tunnels.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`stream`] | [`Stream`] over TCP or a Unix socket, [`Addr`], dialling, looking at the first bytes |
+//! | [`stream`] | [`Stream`] over TCP, a Unix socket or TLS, [`Addr`], dialling, looking at the first bytes |
+//! | [`tls`] | TLS on both sides |
+//! | [`transport`] | what comes before a connection's first byte of HTTP |
 //! | [`listen`] | [`Listener`]: sockets made the way a server needs them |
 //! | [`server`] | the accept loops: HTTP ([`serve`], [`serve_local`]) and plain bytes ([`server::serve_streams`]) |
 //! | [`drain`] | telling every connection to end gracefully, and when to cut |
@@ -40,6 +42,8 @@ pub mod h2;
 pub mod listen;
 pub mod server;
 pub mod stream;
+pub mod tls;
+pub mod transport;
 pub mod tunnel;
 pub mod upgrade;
 
@@ -52,3 +56,5 @@ pub use error::{BodyError, ConnectError, SendCause, SendError, Stage};
 pub use listen::{ListenOptions, Listener};
 pub use server::{ConnectionInfo, Handler, LocalHandler, Protocol, Refusal, serve, serve_local};
 pub use stream::{Addr, Stream};
+pub use tls::TlsInfo;
+pub use transport::Transport;

@@ -16,6 +16,8 @@ use crate::body::Body;
 use crate::drain::DrainSignal;
 use crate::listen::Listener;
 use crate::stream::{Addr, Stream};
+use crate::tls::TlsInfo;
+use crate::transport::{Failure, Transport};
 use crate::{h1, h2};
 
 /// The HTTP version in use on a connection.
@@ -39,6 +41,8 @@ pub struct ConnectionInfo {
     pub protocol: Protocol,
     /// A number for logs, unique in the process.
     pub serial: u64,
+    /// What the TLS handshake has agreed on; `None` without TLS.
+    pub tls: Option<Arc<TlsInfo>>,
 }
 
 /// A request that was refused before a handler saw it, for logs and metrics.
@@ -65,6 +69,16 @@ pub trait Handler: Send + Sync + 'static {
     fn refused(&self, refusal: Refusal, connection: &ConnectionInfo) {
         let _ = (refusal, connection);
     }
+
+    /// How a connection that has just been accepted is carried; `None`: plainly. Asked for each one.
+    fn transport(&self) -> Option<Arc<Transport>> {
+        None
+    }
+
+    /// Is told how the transport of a connection has begun; without one, nothing.
+    fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
+        let _ = (connection, result);
+    }
 }
 
 /// Answers requests on one thread. Every [`Handler`] is one.
@@ -79,6 +93,16 @@ pub trait LocalHandler: 'static {
     /// Is told of a request that was refused because it is malformed or too large, or came too slowly.
     fn refused(&self, refusal: Refusal, connection: &ConnectionInfo) {
         let _ = (refusal, connection);
+    }
+
+    /// How a connection that has just been accepted is carried; `None`: plainly. Asked for each one.
+    fn transport(&self) -> Option<Arc<Transport>> {
+        None
+    }
+
+    /// Is told how the transport of a connection has begun; without one, nothing.
+    fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
+        let _ = (connection, result);
     }
 
     /// Takes over a stream that does not speak HTTP; see [`Settings::other_after`].
@@ -99,6 +123,14 @@ impl<H: Handler> LocalHandler for H {
 
     fn refused(&self, refusal: Refusal, connection: &ConnectionInfo) {
         Handler::refused(self, refusal, connection);
+    }
+
+    fn transport(&self) -> Option<Arc<Transport>> {
+        Handler::transport(self)
+    }
+
+    fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
+        Handler::begun(self, connection, result);
     }
 }
 
@@ -153,6 +185,7 @@ pub async fn serve<H: Handler>(
     accept::run(listener, limit, drain, |set, stream, info| {
         let shared = Arc::clone(&shared);
         set.spawn(async move {
+            let Some((stream, info)) = shared.carried(stream, info).await else { return };
             if let Some((stream, info)) = shared.begin(stream, info).await {
                 match info.protocol {
                     Protocol::Http1 => shared.http1(stream, &info).await,
@@ -177,7 +210,7 @@ pub async fn serve_local<H: LocalHandler>(
     accept::run(listener, limit, drain, |set, stream, info| {
         let shared = Arc::clone(&shared);
         set.spawn_local(async move {
-            let mut stream = stream;
+            let Some((mut stream, info)) = shared.carried(stream, info).await else { return };
             if let Some(after) = shared.settings.other_after {
                 let speaks = tokio::select! {
                     speaks = tokio::time::timeout(after, speaks_http(&mut stream)) => speaks.unwrap_or(false),
@@ -202,6 +235,16 @@ pub async fn serve_local<H: LocalHandler>(
 pub trait StreamHandler: 'static {
     /// Serves the stream to its end. Its future is dropped when a drain's patience is over.
     fn handle(&self, stream: Stream, connection: &ConnectionInfo) -> impl Future<Output = ()>;
+
+    /// How a connection that has just been accepted is carried; `None`: plainly. Asked for each one.
+    fn transport(&self) -> Option<Arc<Transport>> {
+        None
+    }
+
+    /// Is told how the transport of a connection has begun; without one, nothing.
+    fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
+        let _ = (connection, result);
+    }
 }
 
 /// Accepts plain streams on this thread until drained, for proxying bytes. Needs what [`serve_local`] needs.
@@ -212,9 +255,23 @@ pub async fn serve_streams<H: StreamHandler>(
     settings: Settings,
     drain: DrainSignal,
 ) -> Served {
+    let draining = drain.clone();
     accept::run(listener, Limit::of(&settings), drain, |set, stream, info| {
         let handler = Arc::clone(&handler);
-        set.spawn_local(async move { handler.handle(stream, &info).await });
+        let drain = draining.clone();
+        set.spawn_local(async move {
+            let begun = match handler.transport() {
+                None => Some((stream, info)),
+                Some(transport) => {
+                    let told =
+                        |info: &ConnectionInfo, result: Result<(), &Failure>| handler.begun(info, result);
+                    begin(&transport, stream, info, &drain, told).await
+                }
+            };
+            if let Some((stream, info)) = begun {
+                handler.handle(stream, &info).await;
+            }
+        });
     })
     .await
 }
@@ -227,8 +284,19 @@ pub(crate) struct Shared<H> {
 }
 
 impl<H: LocalHandler> Shared<H> {
+    /// Begins the transport, if there is one. `None` if that fails.
+    async fn carried(&self, stream: Stream, info: ConnectionInfo) -> Option<(Stream, ConnectionInfo)> {
+        let Some(transport) = self.handler.transport() else { return Some((stream, info)) };
+        let told = |info: &ConnectionInfo, result: Result<(), &Failure>| self.handler.begun(info, result);
+        begin(&transport, stream, info, &self.drain, told).await
+    }
+
     /// Finds out what the client speaks. `None` if it says nothing.
     async fn begin(&self, mut stream: Stream, mut info: ConnectionInfo) -> Option<(Stream, ConnectionInfo)> {
+        if info.tls.is_some() {
+            // The handshake has settled it (RFC 9113 section 3.3).
+            return Some((stream, info));
+        }
         let protocol = tokio::select! {
             protocol = tokio::time::timeout(self.settings.h1.head_timeout, detect(&mut stream)) => protocol.ok()?,
             () = self.drain.draining() => return None,
@@ -239,6 +307,30 @@ impl<H: LocalHandler> Shared<H> {
 
     async fn http1(&self, stream: Stream, info: &ConnectionInfo) {
         h1::server::serve(stream, &*self.handler, info, &self.settings.h1, &self.drain).await;
+    }
+}
+
+/// Begins a transport, unless a drain does first. `None` if it fails.
+async fn begin(
+    transport: &Transport,
+    stream: Stream,
+    info: ConnectionInfo,
+    drain: &DrainSignal,
+    told: impl Fn(&ConnectionInfo, Result<(), &Failure>),
+) -> Option<(Stream, ConnectionInfo)> {
+    let begun = tokio::select! {
+        begun = transport.begin(stream, info) => begun,
+        () = drain.draining() => return None,
+    };
+    match begun {
+        Ok((stream, info)) => {
+            told(&info, Ok(()));
+            Some((stream, info))
+        }
+        Err((failure, info)) => {
+            told(&info, Err(&failure));
+            None
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A stream of bytes to a peer, whatever carries it.
 //!
-//! [`Stream`] hides the transport (TCP, Unix socket; TLS takes its place beside them later). It can hold bytes
+//! [`Stream`] hides the transport (TCP, a Unix socket, TLS over either). It can hold bytes
 //! that were read before it was handed on (by a protocol sniff, or behind the head of an upgrade) and
 //! gives them out first.
 
@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use crate::error::{ConnectCause, ConnectError};
+use crate::tls::stream as tls;
 
 /// Room made when looking at the first bytes; a whole request head usually fits.
 const READ_BYTES: usize = 8 << 10;
@@ -62,11 +63,13 @@ impl fmt::Display for Addr {
     }
 }
 
-/// What carries the bytes. TLS becomes one more variant.
+/// What carries the bytes.
 #[derive(Debug)]
 enum Io {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// A session over another stream.
+    Tls(Box<tls::Session>),
 }
 
 /// A stream of bytes in both directions. Closing one direction leaves the other open.
@@ -111,6 +114,7 @@ impl Stream {
         match &self.io {
             Io::Tcp(stream) => stream.peer_addr().map(Addr::Tcp),
             Io::Unix(stream) => stream.peer_addr().map(|addr| Addr::Unix(addr.as_pathname().map(Arc::from))),
+            Io::Tls(session) => tls::below(session).peer_addr(),
         }
     }
 
@@ -119,6 +123,7 @@ impl Stream {
         match &self.io {
             Io::Tcp(stream) => stream.local_addr().map(Addr::Tcp),
             Io::Unix(stream) => stream.local_addr().map(|addr| Addr::Unix(addr.as_pathname().map(Arc::from))),
+            Io::Tls(session) => tls::below(session).local_addr(),
         }
     }
 
@@ -131,6 +136,7 @@ impl Stream {
             let read = match &mut self.io {
                 Io::Tcp(stream) => stream.read_buf(&mut self.unread).await?,
                 Io::Unix(stream) => stream.read_buf(&mut self.unread).await?,
+                Io::Tls(session) => session.read_buf(&mut self.unread).await?,
             };
             if read == 0 {
                 break;
@@ -139,12 +145,27 @@ impl Stream {
         Ok(&self.unread)
     }
 
+    /// A stream whose bytes go through a session.
+    pub(crate) fn encrypted(session: tls::Session) -> Stream {
+        Stream { io: Io::Tls(Box::new(session)), unread: BytesMut::new() }
+    }
+
+    /// Makes the connection end with a reset when it is dropped, where there is such a thing.
+    pub(crate) fn reset_when_dropped(&self) {
+        match &self.io {
+            Io::Tcp(stream) => reset_when_dropped(stream),
+            Io::Unix(_) => {}
+            Io::Tls(session) => tls::below(session).reset_when_dropped(),
+        }
+    }
+
     /// Whether small writes are sent at once; `None` if this is not TCP.
     #[cfg(test)]
     pub(crate) fn nodelay(&self) -> Option<bool> {
         match &self.io {
             Io::Tcp(stream) => stream.nodelay().ok(),
             Io::Unix(_) => None,
+            Io::Tls(session) => tls::below(session).nodelay(),
         }
     }
 
@@ -159,6 +180,10 @@ impl Stream {
                 let (read, write) = stream.into_split();
                 (self.unread, ReadHalf::Unix(read), WriteHalf::Unix(write))
             }
+            Io::Tls(session) => {
+                let (read, write) = tls::split(*session);
+                (self.unread, ReadHalf::Tls(read), WriteHalf::Tls(write))
+            }
         }
     }
 
@@ -167,6 +192,7 @@ impl Stream {
         let io = match (read, write) {
             (ReadHalf::Tcp(read), WriteHalf::Tcp(write)) => Io::Tcp(read.reunite(write).ok()?),
             (ReadHalf::Unix(read), WriteHalf::Unix(write)) => Io::Unix(read.reunite(write).ok()?),
+            (ReadHalf::Tls(read), WriteHalf::Tls(write)) => Io::Tls(Box::new(tls::join(read, write)?)),
             _ => return None,
         };
         Some(Stream { io, unread })
@@ -192,11 +218,16 @@ impl AsyncRead for Stream {
             let take = this.unread.len().min(buf.remaining());
             buf.put_slice(this.unread.get(..take).unwrap_or_default());
             this.unread.advance(take);
+            if this.unread.is_empty() {
+                // What was read ahead is read once; its room would be kept for as long as the connection.
+                this.unread = BytesMut::new();
+            }
             return Poll::Ready(Ok(()));
         }
         match &mut this.io {
             Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(session) => Pin::new(&mut **session).poll_read(cx, buf),
         }
     }
 }
@@ -269,8 +300,8 @@ macro_rules! forward_write {
     };
 }
 
-forward_write!(Io, Io::Tcp, Io::Unix);
-forward_write!(WriteHalf, WriteHalf::Tcp, WriteHalf::Unix);
+forward_write!(Io, Io::Tcp, Io::Unix, Io::Tls);
+forward_write!(WriteHalf, WriteHalf::Tcp, WriteHalf::Unix, WriteHalf::Tls);
 
 /// The receiving direction.
 #[derive(Debug)]
@@ -279,6 +310,8 @@ pub(crate) enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     /// Of a Unix stream.
     Unix(unix::OwnedReadHalf),
+    /// Of a session.
+    Tls(tls::ReadHalf),
 }
 
 impl ReadHalf {
@@ -287,6 +320,7 @@ impl ReadHalf {
         match self {
             ReadHalf::Tcp(half) => half.try_read(buf),
             ReadHalf::Unix(half) => half.try_read(buf),
+            ReadHalf::Tls(half) => half.try_read(buf),
         }
     }
 
@@ -297,6 +331,7 @@ impl ReadHalf {
             match self {
                 ReadHalf::Tcp(half) => half.read_buf(buf).await,
                 ReadHalf::Unix(half) => half.read_buf(buf).await,
+                ReadHalf::Tls(half) => half.read_buf(buf).await,
             }
         });
         read.as_mut().poll(cx)
@@ -310,6 +345,8 @@ pub(crate) enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     /// Of a Unix stream.
     Unix(unix::OwnedWriteHalf),
+    /// Of a session.
+    Tls(tls::WriteHalf),
 }
 
 impl WriteHalf {
@@ -318,13 +355,18 @@ impl WriteHalf {
     pub(crate) fn abort(self) {
         match self {
             WriteHalf::Tcp(half) => {
-                if let Err(error) = half.as_ref().set_zero_linger() {
-                    tracing::debug!(%error, "cannot make the connection end with a reset");
-                }
+                reset_when_dropped(half.as_ref());
                 half.forget();
             }
             WriteHalf::Unix(half) => drop(half),
+            WriteHalf::Tls(half) => half.abort(),
         }
+    }
+}
+
+fn reset_when_dropped(stream: &TcpStream) {
+    if let Err(error) = stream.set_zero_linger() {
+        tracing::debug!(%error, "cannot make the connection end with a reset");
     }
 }
 

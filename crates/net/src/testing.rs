@@ -80,7 +80,13 @@ where
 
 /// The connection that tests pretend to have.
 pub(crate) fn info() -> ConnectionInfo {
-    ConnectionInfo { peer: Addr::Unix(None), local: Addr::Unix(None), protocol: Protocol::Http1, serial: 0 }
+    ConnectionInfo {
+        peer: Addr::Unix(None),
+        local: Addr::Unix(None),
+        protocol: Protocol::Http1,
+        serial: 0,
+        tls: None,
+    }
 }
 
 /// A response with a body.

@@ -77,6 +77,8 @@ struct Way {
     from: usize,
     to: usize,
     moved: u64,
+    /// Whether the target may hold what it was given, as TLS does until it is flushed.
+    held: bool,
     state: State,
 }
 
@@ -95,7 +97,14 @@ enum Failed {
 
 impl Way {
     fn new() -> Self {
-        Self { buffer: vec![0; BUFFER_BYTES].into(), from: 0, to: 0, moved: 0, state: State::Copying }
+        Self {
+            buffer: vec![0; BUFFER_BYTES].into(),
+            from: 0,
+            to: 0,
+            moved: 0,
+            held: false,
+            state: State::Copying,
+        }
     }
 
     /// Ready when the source has ended and the target knows.
@@ -121,10 +130,16 @@ impl Way {
                     }
                     self.from += written;
                     self.moved += written as u64;
+                    self.held = true;
                 }
                 State::Copying => {
                     let mut room = ReadBuf::new(&mut self.buffer);
-                    ready!(Pin::new(&mut *source).poll_read(cx, &mut room)).map_err(Failed::Reading)?;
+                    let read = Pin::new(&mut *source).poll_read(cx, &mut room);
+                    if read.is_pending() && self.held {
+                        ready!(Pin::new(&mut *target).poll_flush(cx)).map_err(Failed::Writing)?;
+                        self.held = false;
+                    }
+                    ready!(read).map_err(Failed::Reading)?;
                     (self.from, self.to) = (0, room.filled().len());
                     if self.to == 0 {
                         self.state = State::Closing;

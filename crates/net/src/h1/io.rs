@@ -89,11 +89,13 @@ pub(crate) struct Writer {
     sent: usize,
     /// How many bytes the system has taken since the writer was made.
     total: u64,
+    /// Whether the half may hold what it was given, as TLS does until it is flushed.
+    held: bool,
 }
 
 impl Writer {
     pub(crate) fn new(half: WriteHalf) -> Self {
-        Self { half, flat: BytesMut::new(), long: Vec::new(), long_bytes: 0, sent: 0, total: 0 }
+        Self { half, flat: BytesMut::new(), long: Vec::new(), long_bytes: 0, sent: 0, total: 0, held: false }
     }
 
     /// How many bytes the system has taken so far.
@@ -101,9 +103,9 @@ impl Writer {
         self.total
     }
 
-    /// How many bytes wait.
+    /// How many bytes wait; at least one as long as the half holds something.
     pub(crate) fn waiting(&self) -> usize {
-        self.flat.len() + self.long_bytes - self.sent
+        (self.flat.len() + self.long_bytes - self.sent).max(usize::from(self.held))
     }
 
     /// Puts data behind what waits.
@@ -118,7 +120,7 @@ impl Writer {
 
     /// Sends all that waits.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.waiting() > 0 {
+        while self.flat.len() + self.long_bytes > self.sent {
             let written = if self.long.is_empty() {
                 let rest = self.flat.get(self.sent..).unwrap_or_default();
                 ready!(Pin::new(&mut self.half).poll_write(cx, rest))?
@@ -130,6 +132,11 @@ impl Writer {
             }
             self.sent += written;
             self.total += written as u64;
+            self.held = true;
+        }
+        if self.held {
+            ready!(Pin::new(&mut self.half).poll_flush(cx))?;
+            self.held = false;
         }
         self.flat.clear();
         self.long.clear();
@@ -162,6 +169,15 @@ impl Writer {
     /// Tells the peer that nothing more comes.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.half).poll_shutdown(cx)
+    }
+
+    /// Over TLS, says that nothing more comes, if that can be said at once: an end without it looks like one that somebody
+    /// has cut. Without TLS the end of the connection says the same.
+    pub(crate) fn farewell(&mut self) {
+        if matches!(self.half, WriteHalf::Tls(_)) {
+            let _ =
+                Pin::new(&mut self.half).poll_shutdown(&mut Context::from_waker(std::task::Waker::noop()));
+        }
     }
 
     /// Makes the connection end with a reset, so that a body that only the connection's end delimits does not look whole.

@@ -44,7 +44,7 @@ pub(crate) async fn serve<H: LocalHandler>(
     loop {
         let head = match connection.read_head(draining.as_mut()).await {
             Ok(Some(head)) => head,
-            Ok(None) => return,
+            Ok(None) => return connection.writer.farewell(),
             Err(refused) => {
                 handler.refused(refused, info);
                 return connection.refuse(refused).await;
@@ -58,7 +58,7 @@ pub(crate) async fn serve<H: LocalHandler>(
         }
         match connection.exchange(head, handler, info, drain).await {
             Next::Request => {}
-            Next::Close => return,
+            Next::Close => return connection.writer.farewell(),
             Next::Linger => return connection.linger().await,
             Next::Abort => return connection.writer.abort(),
             Next::Leave(then) => return connection.leave(then).await,

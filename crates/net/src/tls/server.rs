@@ -1,0 +1,269 @@
+//! The server's side: handshakes, with the certificate asked for anew in each.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::{
+    Acceptor, ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::LazyConfigAcceptor;
+use tutti_core::limits;
+
+use super::gate::Gate;
+use super::key::{self, Key};
+use super::{TlsInfo, Version, info, provider};
+use crate::stream::Stream;
+
+/// The protocol by which an authority looks at a certificate (RFC 8737).
+const ACME: &[u8] = b"acme-tls/1";
+
+/// Where a listener finds its certificates. Names are in lower case, without a trailing dot.
+pub trait Keys: Send + Sync + 'static {
+    /// The certificate for a name, or for clients that name none; at once.
+    fn current(&self, name: Option<&str>) -> Option<Arc<Key>>;
+
+    /// The certificate for a name that [`Keys::current`] has none for; it may take a while.
+    fn obtain<'a>(&'a self, name: &'a str) -> Pin<Box<dyn Future<Output = Option<Arc<Key>>> + Send + 'a>>;
+
+    /// The certificate that answers a TLS-ALPN-01 challenge for a name, while there is one.
+    fn challenge(&self, name: &str) -> Option<Arc<Key>>;
+}
+
+/// Which clients have to prove who they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Nobody is asked.
+    #[default]
+    None,
+    /// Clients may show a certificate, which must then be one of these authorities' (PEM).
+    Optional(Vec<u8>),
+    /// Clients must.
+    Required(Vec<u8>),
+}
+
+/// What can be set about a TLS listener.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The oldest version that is spoken.
+    pub oldest: Version,
+    /// Which clients have to prove who they are.
+    pub client_auth: ClientAuth,
+    /// Protocols of the application, the preferred one first (RFC 7301).
+    pub alpn: Vec<Vec<u8>>,
+    /// Longest time for a handshake.
+    pub timeout: Duration,
+    /// Most handshakes under way; a further one cuts the one that has taken the longest.
+    pub handshakes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            oldest: Version::Tls12,
+            client_auth: ClientAuth::None,
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            timeout: limits::TLS_HANDSHAKE_TIMEOUT,
+            handshakes: limits::TLS_HANDSHAKES,
+        }
+    }
+}
+
+/// Keys of session tickets, which change by themselves. Whoever has them can resume a session without showing a
+/// certificate again, so listeners that ask for different ones must not share them.
+#[derive(Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl std::fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tickets")
+    }
+}
+
+impl Tickets {
+    /// New keys; they are replaced every six hours, and tickets are good for twelve.
+    pub fn new() -> Result<Self, SetupError> {
+        rustls::crypto::aws_lc_rs::Ticketer::new().map(Self).map_err(SetupError::Crypto)
+    }
+}
+
+/// Why a listener's TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The authorities for clients' certificates cannot be used.
+    #[error("the authorities of clients cannot be used: {0}")]
+    Authorities(String),
+    /// The library refuses.
+    #[error("TLS cannot be set up")]
+    Crypto(#[source] rustls::Error),
+}
+
+/// Why a handshake did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The client and we do not agree, or the connection broke.
+    #[error(transparent)]
+    Failed(std::io::Error),
+    /// There is no certificate to show.
+    #[error("there is no certificate for {}", .0.as_deref().unwrap_or("clients that name no host"))]
+    NoCertificate(Option<String>),
+    /// It took too long.
+    #[error("it took longer than {0:?}")]
+    Timeout(Duration),
+    /// Too many were under way, and this one for the longest.
+    #[error("too many handshakes were under way")]
+    Cut,
+    /// It was an authority's look at a challenge, and is over.
+    #[error("it was the look of an authority at a challenge")]
+    Challenge,
+}
+
+impl HandshakeError {
+    /// One word for metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            HandshakeError::Failed(_) => "failed",
+            HandshakeError::NoCertificate(_) => "no_certificate",
+            HandshakeError::Timeout(_) => "timeout",
+            HandshakeError::Cut => "cut",
+            HandshakeError::Challenge => "challenge",
+        }
+    }
+}
+
+/// What a listener needs for TLS.
+pub struct Server {
+    keys: Arc<dyn Keys>,
+    config: ServerConfig,
+    /// For an authority's look at a challenge: it has no certificate to show.
+    acme: ServerConfig,
+    timeout: Duration,
+    gate: Gate,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+/// The one certificate of one handshake.
+#[derive(Debug)]
+struct Chosen(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Chosen {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+/// No certificate yet: [`Server::begin`] puts one in its place.
+#[derive(Debug)]
+struct Unchosen;
+
+impl ResolvesServerCert for Unchosen {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+impl Server {
+    /// Checks the options and prepares.
+    pub fn new(keys: Arc<dyn Keys>, options: &Options, tickets: &Tickets) -> Result<Self, SetupError> {
+        let mut config = base(options.oldest, &options.client_auth)?;
+        config.alpn_protocols.clone_from(&options.alpn);
+        config.ticketer = Arc::clone(&tickets.0);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let mut acme = base(Version::Tls12, &ClientAuth::None)?;
+        acme.alpn_protocols = vec![ACME.to_vec()];
+        acme.send_tls13_tickets = 0;
+        acme.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self { keys, config, acme, timeout: options.timeout, gate: Gate::new(options.handshakes) })
+    }
+
+    /// Makes a handshake on a stream that a client has just opened.
+    pub async fn accept(&self, stream: Stream) -> Result<(Stream, TlsInfo), HandshakeError> {
+        let mut ticket = self.gate.enter();
+        tokio::select! {
+            biased;
+            () = ticket.cut() => Err(HandshakeError::Cut),
+            made = tokio::time::timeout(self.timeout, self.handshake(stream)) => {
+                made.unwrap_or(Err(HandshakeError::Timeout(self.timeout)))
+            }
+        }
+    }
+
+    async fn handshake(&self, stream: Stream) -> Result<(Stream, TlsInfo), HandshakeError> {
+        let start =
+            LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(HandshakeError::Failed)?;
+        let hello = start.client_hello();
+        let sni = hello.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+        let looks = hello.alpn().is_some_and(|mut alpn| (alpn.next(), alpn.next()) == (Some(ACME), None));
+        if looks && let Some(key) = sni.as_deref().and_then(|name| self.keys.challenge(name)) {
+            let config = with(&self.acme, &key);
+            let mut stream = start.into_stream(config).await.map_err(HandshakeError::Failed)?;
+            // The connection ends with the handshake (RFC 8737 section 3).
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+            return Err(HandshakeError::Challenge);
+        }
+        let mut key = self.keys.current(sni.as_deref());
+        if let (None, Some(name)) = (&key, &sni) {
+            key = self.keys.obtain(name).await;
+        }
+        let Some(key) = key else {
+            // Fails, and tells the client so in the words of TLS.
+            let _ = start.into_stream(Arc::new(self.config.clone())).await;
+            return Err(HandshakeError::NoCertificate(sni));
+        };
+        let accepted = start.into_stream(with(&self.config, &key)).await.map_err(HandshakeError::Failed)?;
+        let (_, session) = accepted.get_ref();
+        let mut told = info(session);
+        told.client = session.peer_certificates().and_then(|chain| key::describe(chain.first()?));
+        told.sni = sni.map(Into::into);
+        told.key = Some(key);
+        Ok((Stream::encrypted(accepted.into()), told))
+    }
+}
+
+fn with(config: &ServerConfig, key: &Key) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.cert_resolver = Arc::new(Chosen(Arc::clone(&key.certified)));
+    Arc::new(config)
+}
+
+fn base(oldest: Version, clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
+    let versions: &[_] = match oldest {
+        Version::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        Version::Tls13 => &[&rustls::version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(SetupError::Crypto)?;
+    let builder = match clients {
+        ClientAuth::None => builder.with_no_client_auth(),
+        ClientAuth::Optional(pem) | ClientAuth::Required(pem) => {
+            let roots = Arc::new(authorities(pem).map_err(SetupError::Authorities)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+            let optional = matches!(clients, ClientAuth::Optional(_));
+            let verifier = if optional { verifier.allow_unauthenticated() } else { verifier };
+            let verifier = verifier.build().map_err(|error| SetupError::Authorities(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    Ok(builder.with_cert_resolver(Arc::new(Unchosen)))
+}
+
+/// Authorities out of PEM; otherwise what is wrong.
+pub(super) fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("the PEM cannot be read: {error}"))?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(roots) }
+}
