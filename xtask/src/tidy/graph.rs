@@ -74,13 +74,25 @@ impl Graph {
                 .collect(),
         };
         let members = packages.values().filter(|package| ours.contains(&package.id)).map(member).collect();
-        // The resolved nodes, not all packages: an optional dependency that is off is not in the tree.
-        let nodes = metadata.resolve.as_ref().context("cargo metadata resolved nothing")?;
-        let outside = nodes
-            .nodes
+        // The resolved nodes, not all packages: an optional dependency that is off is not in the tree. Cargo resolves one
+        // also where only a feature of it is named (`ring?/alloc`), so the tree is walked from our own packages.
+        let resolved = metadata.resolve.as_ref().context("cargo metadata resolved nothing")?;
+        let nodes: BTreeMap<_, _> = resolved.nodes.iter().map(|node| (&node.id, node)).collect();
+        let mut reached: BTreeSet<_> = ours.clone();
+        let mut next: Vec<_> = ours.iter().copied().collect();
+        while let Some(id) = next.pop() {
+            let (Some(node), Some(package)) = (nodes.get(id), packages.get(id)) else { continue };
+            for dependency in &node.deps {
+                let name = packages.get(&dependency.pkg).map_or("", |package| package.name.as_str());
+                if is_on(package, name, &node.features) && reached.insert(&dependency.pkg) {
+                    next.push(&dependency.pkg);
+                }
+            }
+        }
+        let outside = reached
             .iter()
-            .filter(|node| !ours.contains(&node.id))
-            .filter_map(|node| packages.get(&node.id))
+            .filter(|id| !ours.contains(*id))
+            .filter_map(|id| packages.get(id))
             .map(|package| Outside {
                 name: package.name.to_string(),
                 version: package.version.to_string(),
@@ -89,4 +101,23 @@ impl Graph {
             .collect();
         Ok(Self { members, outside })
     }
+}
+
+/// Whether a dependency is not optional, or one of the features that are on turns it on.
+fn is_on<F: AsRef<str>>(package: &cargo_metadata::Package, name: &str, features: &[F]) -> bool {
+    let mut declared = package.dependencies.iter().filter(|one| one.name == name);
+    let Some(optional) = declared.clone().find(|one| one.optional) else { return true };
+    if declared.any(|one| !one.optional) {
+        return true;
+    }
+    let called = optional.rename.as_deref().unwrap_or(name);
+    let turns_on = |word: &String| {
+        word.strip_prefix("dep:") == Some(called)
+            || word == called
+            || word.strip_prefix(called).is_some_and(|rest| rest.starts_with('/'))
+    };
+    features.iter().any(|feature| {
+        feature.as_ref() == called
+            || package.features.get(feature.as_ref()).is_some_and(|words| words.iter().any(turns_on))
+    })
 }
