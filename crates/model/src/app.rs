@@ -79,8 +79,14 @@ pub struct Service {
     pub memory_limit: Option<u64>,
     /// Most CPUs (`cpus`, `deploy.resources.limits.cpus`).
     pub cpu_limit: Option<f64>,
-    /// The version, from the image's tag or a label.
+    /// The version, from the image's tag or a label, or from the overlay.
     pub version: Option<String>,
+    /// The failure domain of its instances, from the overlay.
+    pub zone: Option<String>,
+    /// Tags of its instances, from the overlay.
+    pub tags: Vec<String>,
+    /// The share of each instance beside others of the service, from the overlay; 0: none.
+    pub weight: u32,
     /// From the overlay: `skip: true`. It is not started; the reason is shown.
     pub skip: bool,
     /// From the overlay: `external:`. It runs elsewhere already: addresses by port as its peers know it.
@@ -116,6 +122,9 @@ impl Service {
             memory_limit: None,
             cpu_limit: None,
             version: None,
+            zone: None,
+            tags: Vec::new(),
+            weight: 1,
             skip: false,
             external: Vec::new(),
         }

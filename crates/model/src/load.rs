@@ -161,8 +161,13 @@ fn finish(
         }
     }
     listens::complete(&mut application);
-    let gateway = overlay.and_then(|overlay| overlay::gateway(&overlay, &application, &mut loader.report));
+    let overlay = overlay.as_ref();
+    let gateway = overlay.and_then(|overlay| overlay::gateway(overlay, &application, &mut loader.report));
     application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
+    if let Some(overlay) = overlay {
+        application.routing.upstreams =
+            overlay::upstreams(overlay, &application.services, &mut loader.report);
+    }
     application
 }
 

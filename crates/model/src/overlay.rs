@@ -8,6 +8,7 @@ mod apply;
 mod routes;
 mod shape;
 pub mod types;
+mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::yaml::{Node, Value};
 
 pub(crate) use apply::apply;
 pub(crate) use routes::gateway;
+pub(crate) use upstream::upstreams;
 
 /// The name of the overlay beside the compose file.
 pub(crate) const NAMES: [&str; 2] = ["tutti.yaml", "tutti.yml"];

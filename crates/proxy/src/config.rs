@@ -9,6 +9,7 @@ use tutti_core::{ServiceName, limits};
 pub use crate::model::balance::Balance;
 pub use crate::model::budget::Allowance;
 pub use crate::model::forwarded::{Range, RangeError};
+pub use crate::upstream::sticky::Key;
 
 /// The data plane's settings. The defaults are those of `tutti up`.
 #[derive(Clone, Debug)]
@@ -19,6 +20,10 @@ pub struct Options {
     pub balance: Balance,
     /// The same for single services.
     pub balance_of: BTreeMap<ServiceName, Balance>,
+    /// The zone that this process is in, for services that prefer theirs.
+    pub zone: Option<String>,
+    /// What sticky cookies are made with.
+    pub sticky_key: Key,
     /// Longest time for a connection to an instance to be accepted. Instances are near.
     pub connect_timeout: Duration,
     /// From a request's head to the response's head, all tries together. Zero: no limit.
@@ -53,6 +58,8 @@ impl Default for Options {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             balance: Balance::default(),
             balance_of: BTreeMap::new(),
+            zone: None,
+            sticky_key: Key::process(),
             connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(60),
             per_try_timeout: Duration::ZERO,

@@ -19,7 +19,7 @@ use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::phase::record::Recorder;
 use crate::snapshot::Snapshot;
-use crate::snapshot::cluster::Clusters;
+use crate::snapshot::cluster::{Clusters, Sources};
 use crate::snapshot::plan::{Compiler, ListenerPlan};
 use crate::worker::{self, Command};
 
@@ -260,6 +260,8 @@ impl Shared {
             }
         }
         control.edge = edge;
+        control.clusters.policies =
+            routing.upstreams.into_iter().map(|(service, upstream)| (service, Arc::new(upstream))).collect();
         let generation = self.publish(&mut control);
         drop(control);
         self.all_adopted(generation).await;
@@ -375,7 +377,8 @@ impl Shared {
     fn publish(&self, control: &mut Control) -> u64 {
         control.generation += 1;
         let Control { clusters, view, .. } = control;
-        let clusters = clusters.compile(view, &self.options);
+        let sources = Sources { view, options: &self.options, now: self.origin.elapsed() };
+        let clusters = clusters.compile(&sources);
         let snapshot = Snapshot {
             generation: control.generation,
             view: Arc::clone(&control.view),

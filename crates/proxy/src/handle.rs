@@ -15,7 +15,9 @@ use crate::engine::Shared;
 use crate::error::ApplyError;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Cluster;
+use crate::snapshot::members::words;
 use crate::snapshot::plan::{ListenerPlan, Serve, Side};
+use crate::upstream::endpoint::Endpoint;
 
 /// A handle on the running data plane. Cheap to clone.
 #[derive(Clone)]
@@ -152,6 +154,12 @@ pub struct ServiceDescription {
     pub service: String,
     /// The port.
     pub port: u16,
+    /// Which of its instances; `None`: all.
+    pub subset: Option<String>,
+    /// How an instance is chosen.
+    pub balance: &'static str,
+    /// Whether so few instances are well that health is not looked at.
+    pub panic: bool,
     /// Who takes traffic.
     pub endpoints: Vec<EndpointDescription>,
     /// Why nobody does; empty if somebody does.
@@ -165,6 +173,8 @@ pub struct EndpointDescription {
     pub instance: String,
     /// Where it listens.
     pub address: String,
+    /// Its level: 0 is asked first.
+    pub level: usize,
     /// Requests and connections under way on the instance.
     pub in_flight: u64,
     /// Whether it refused a connection a moment ago and is passed over.
@@ -199,15 +209,22 @@ fn listener(plan: &ListenerPlan, snapshot: &Snapshot) -> ListenerDescription {
 }
 
 fn service(cluster: &Arc<Cluster>, now: Duration) -> ServiceDescription {
-    let endpoints = cluster.ready.iter().map(|endpoint| EndpointDescription {
+    let describe = |level: usize, endpoint: &Arc<Endpoint>| EndpointDescription {
         instance: endpoint.instance.to_string(),
         address: endpoint.addr.to_string(),
+        level,
         in_flight: endpoint.load.get(),
         cooling: endpoint.is_cold(now),
-    });
+    };
+    let levels = cluster.levels.iter().enumerate();
+    let endpoints =
+        levels.flat_map(|(at, level)| level.members(&cluster.ready).iter().map(move |one| describe(at, one)));
     ServiceDescription {
         service: cluster.service.to_string(),
         port: cluster.port,
+        subset: cluster.subset.as_ref().map(words),
+        balance: cluster.algorithm.as_str(),
+        panic: cluster.panic,
         endpoints: endpoints.collect(),
         why: cluster.why.clone(),
     }

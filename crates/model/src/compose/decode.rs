@@ -49,6 +49,9 @@ fn service(name: ServiceName, node: &Node, root: &Node) -> Service {
     let (published, listens) = parts::ports(node);
     Service {
         version: version(node.str("image"), &labels),
+        zone: None,
+        tags: Vec::new(),
+        weight: 1,
         image: node.str("image").filter(|image| !image.is_empty()).map(str::to_owned),
         build: node.get("build").map(build),
         run: None,

@@ -81,6 +81,12 @@ impl One<'_> {
         service.dir = addition.dir.as_ref().map(|dir| paths::absolute(folder, dir, env));
         service.fixed_port = addition.port;
         service.skip = addition.skip;
+        if addition.version.is_some() {
+            service.version.clone_from(&addition.version);
+        }
+        service.zone.clone_from(&addition.zone);
+        service.tags.clone_from(&addition.tags);
+        service.weight = addition.weight.unwrap_or(1);
         if let Some(replicas) = addition.replicas {
             service.replicas = replicas;
         }

@@ -342,6 +342,7 @@ impl Reader<'_> {
         let targets: Vec<types::Weighted> = match &route.to {
             None => Vec::new(),
             Some(Targets::One(target)) => vec![short(target)],
+            Some(Targets::Some(target)) => vec![target.clone()],
             Some(Targets::Many(list)) => list
                 .iter()
                 .map(|target| match target {
@@ -367,6 +368,7 @@ impl Reader<'_> {
 
     fn weighted(&mut self, target: &types::Weighted, span: Span) -> Option<Backend> {
         let mut backend = self.backend(&target.service, target.weight.unwrap_or(1), span)?;
+        backend.subset = target.subset.as_ref().and_then(super::upstream::subset);
         if let Some(edit) = &target.request_headers {
             backend.filters.push(Filter::RequestHeaders(self.edit("to", edit)));
         }

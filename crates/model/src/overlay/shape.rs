@@ -3,6 +3,7 @@
 //! A test holds it against the types that the JSON Schema is made from.
 
 mod filters;
+mod upstream;
 
 use crate::compose::schema::values::TEXTS;
 use crate::compose::schema::{Field, Names, Object, Shape, field, object};
@@ -42,6 +43,11 @@ static SERVICE: Object = object(
             Shape::Either(&[Shape::Checked(address), Shape::Map(Names::Any, &Shape::Checked(address))]),
         ),
         field("replicas", Shape::Int(0, 1_000)),
+        field("version", Shape::Scalar),
+        field("zone", Shape::Checked(not_empty)),
+        field("tags", TEXTS),
+        field("weight", Shape::Int(0, 1_000_000)),
+        field("upstream", Shape::Object(&upstream::UPSTREAM)),
     ],
 );
 
@@ -79,6 +85,7 @@ static ROUTE: Object = object(
             "to",
             Shape::Either(&[
                 Shape::Text,
+                Shape::Object(&WEIGHTED),
                 Shape::List(&Shape::Either(&[Shape::Text, Shape::Object(&WEIGHTED)])),
             ]),
         ),
@@ -103,6 +110,7 @@ static WEIGHTED: Object = object(
         field("weight", Shape::Int(0, 1_000_000)),
         field("request_headers", Shape::Object(&HEADERS)),
         field("response_headers", Shape::Object(&HEADERS)),
+        field("subset", Shape::Object(&upstream::SUBSET)),
     ],
 )
 .requiring(&["service"]);

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 pub mod filters;
+pub mod upstream;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use filters::{Fraction, GrpcMatch, Mirror, MirrorShare, OneOrMany};
+pub use upstream::{Subset, Upstream};
 
 /// What Tutti needs to know beside the compose file.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -48,6 +50,16 @@ pub struct Service {
     pub external: Option<External>,
     /// How many copies run.
     pub replicas: Option<u32>,
+    /// Its version, for routes that mean one. Default: the image's label or tag.
+    pub version: Option<String>,
+    /// The failure domain in which its instances are.
+    pub zone: Option<String>,
+    /// Tags of its instances, for routes that mean some of them.
+    pub tags: Vec<String>,
+    /// The share of an instance beside others of the same service; 0: none.
+    pub weight: Option<u32>,
+    /// How it is called.
+    pub upstream: Option<Upstream>,
 }
 
 /// A command: a line for the shell, or a program and its arguments.
@@ -241,6 +253,8 @@ pub struct Pattern {
 pub enum Targets {
     /// To one service.
     One(String),
+    /// To some instances of a service.
+    Some(Weighted),
     /// To several by weight.
     Many(Vec<Target>),
 }
@@ -267,6 +281,8 @@ pub struct Weighted {
     pub request_headers: Option<HeaderEdit>,
     /// Edits of the header of responses that come from there.
     pub response_headers: Option<HeaderEdit>,
+    /// Some of its instances.
+    pub subset: Option<Subset>,
 }
 
 /// What the service is asked for instead. `path` and `prefix` exclude each other.

@@ -23,7 +23,10 @@ pub use content::Content;
 pub use guard::Guard;
 pub use resilience::Resilience;
 pub use transport::Transport;
-pub use upstream::Upstream;
+pub use upstream::{
+    Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, Rate, SameSite, SlowStart, Sticky,
+    Subset, SuccessRate, Upstream,
+};
 
 /// All listeners of the edge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -227,12 +230,14 @@ pub struct Backend {
     /// What is done to requests that go there and to their responses, after what the route does to all: edits of
     /// headers and rewrites.
     pub filters: Vec<Filter>,
+    /// Which of its instances; `None`: all.
+    pub subset: Option<Subset>,
 }
 
 impl Backend {
-    /// A backend with the weight 1 and nothing done to what goes there.
+    /// A backend with the weight 1, all of its instances, and nothing done to what goes there.
     pub fn new(service: ServiceName, port: u16, protocol: AppProtocol) -> Self {
-        Self { service, port, protocol, weight: 1, filters: Vec::new() }
+        Self { service, port, protocol, weight: 1, filters: Vec::new(), subset: None }
     }
 }
 

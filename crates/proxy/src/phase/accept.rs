@@ -90,8 +90,9 @@ async fn carry(
     connection: &ConnectionInfo,
 ) {
     let mut entry = Entry::tcp(&worker.recorder, plan, connection);
-    let turn = worker.begin(target.slot);
-    let Ok(mut chosen) = choose::first(worker, target.slot, turn, None).await else {
+    let peer = connection.peer.socket_addr().map(|peer| peer.ip());
+    let asked = choose::asked_by_address(worker, target.slot, worker.begin(target.slot), peer);
+    let Ok(mut chosen) = choose::first(worker, target.slot, asked, None).await else {
         entry.fault = Some((code::NO_INSTANCE, Origin::Upstream));
         entry.status = 503;
         return;
@@ -118,13 +119,13 @@ async fn carry(
         }
         tried.add(endpoint.uid);
         let other = if entry.attempts < options.tries {
-            choose::now(worker, target.slot, turn, &tried)
+            choose::now(worker, target.slot, asked, &tried)
         } else {
             None
         };
         let next = match other {
             Some(other) => Some(other),
-            None => choose::again(worker, target.slot, turn, held_until).await,
+            None => choose::again(worker, target.slot, asked, held_until).await,
         };
         let Some(next) = next else {
             entry.fault = Some((code::UPSTREAM_REFUSED, Origin::Upstream));

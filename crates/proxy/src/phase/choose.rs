@@ -4,72 +4,91 @@
 //! no other. If nobody is ready but somebody is starting or being replaced, the request waits for
 //! [`crate::Options::ready_wait`]: a restart of a service with a single instance is a delay, not an error.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use http::{Response, header};
 use tokio::time::Instant;
 use tutti_core::limits;
+use tutti_net::Body;
+use tutti_ports::routing::HashOn;
 
 use super::{Exchange, Stop};
 use crate::error::Fault;
+use crate::model::balance::{Alike, Draw};
 use crate::snapshot::cluster::{Cluster, Slot};
 use crate::snapshot::plan::{RoutePlan, Target};
 use crate::upstream::endpoint::InFlight;
+use crate::upstream::place;
+use crate::upstream::select::select;
+pub use crate::upstream::select::{Asked, Tried};
 use crate::worker::Worker;
 
 /// How long to wait before an instance that refused a connection is asked again, if it is the only one.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// The endpoints that a request has tried in vain.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tried {
-    uids: [u64; limits::TRIES as usize],
-    count: usize,
-}
-
-impl Tried {
-    /// Remembers one.
-    pub fn add(&mut self, uid: u64) {
-        if let Some(place) = self.uids.get_mut(self.count) {
-            *place = uid;
-            self.count += 1;
-        }
-    }
-
-    fn has(&self, uid: u64) -> bool {
-        self.uids.iter().take(self.count).any(|tried| *tried == uid)
-    }
-}
-
 /// The backend of a route, by weight.
 pub fn backend(exchange: &Exchange<'_>, route: &RoutePlan) -> Result<Target, Stop> {
-    let at = route.picker.pick(&exchange.worker.rng, 0, |_| 0, |_| false);
+    let draw = Draw { rng: &exchange.worker.rng, turn: 0, hash: None };
+    let at = route.picker.pick(&draw, &Alike);
     let target = at.and_then(|at| route.backends.get(at));
     target.copied().ok_or_else(|| Fault::no_backend(&route.name).into())
 }
 
+/// What the request brings to its choice among the instances of a service: its turn, and where the service asks for it,
+/// what it is placed by and what its cookie says.
+pub fn asked(exchange: &Exchange<'_>, slot: Slot, turn: u64) -> Asked {
+    let snapshot = exchange.worker.snapshot();
+    let Some(cluster) = snapshot.clusters.get(slot) else { return Asked::turn(turn) };
+    let request = &exchange.request;
+    let hash = if cluster.hashes {
+        place::key(&cluster.policy.balance.hash_on, request.headers(), request.uri(), exchange.entry.client)
+    } else {
+        None
+    };
+    let pinned = cluster.sticky.as_ref().and_then(|plan| plan.pinned(request.headers()));
+    Asked { turn, hash, pinned }
+}
+
+/// The same for a connection whose bytes are passed on: of it only the client's address is known.
+pub fn asked_by_address(worker: &Worker, slot: Slot, turn: u64, client: Option<IpAddr>) -> Asked {
+    let snapshot = worker.snapshot();
+    let by_source = snapshot
+        .clusters
+        .get(slot)
+        .is_some_and(|cluster| cluster.hashes && cluster.policy.balance.hash_on == HashOn::Source);
+    Asked { turn, hash: client.filter(|_| by_source).map(place::address), pinned: None }
+}
+
+/// Holds the client to the instance that answered, if its service does that and the client is not held already.
+pub fn hold(exchange: &Exchange<'_>, slot: Slot, asked: Asked, response: &mut Response<Body>) {
+    let snapshot = exchange.worker.snapshot();
+    let Some(plan) = snapshot.clusters.get(slot).and_then(|cluster| cluster.sticky.as_ref()) else { return };
+    let Some(chosen) = &exchange.entry.chosen else { return };
+    let uid = chosen.endpoint().uid;
+    if asked.pinned != Some(uid)
+        && let Some(field) = plan.field(uid)
+    {
+        response.headers_mut().append(header::SET_COOKIE, field);
+    }
+}
+
 /// A ready instance that was not tried, at once; `None` if there is none. It is counted as under way before
 /// anybody else runs, so whoever stops instances sees it.
-pub fn now(worker: &Worker, slot: Slot, turn: u64, tried: &Tried) -> Option<InFlight> {
+pub fn now(worker: &Worker, slot: Slot, asked: Asked, tried: &Tried) -> Option<InFlight> {
     let snapshot = worker.snapshot();
     let cluster = snapshot.clusters.get(slot)?;
-    let load = |at: usize| cluster.ready.get(at).map_or(0, |endpoint| endpoint.load.get());
-    let was_tried = |at: usize| cluster.ready.get(at).is_none_or(|endpoint| tried.has(endpoint.uid));
-    let clock = worker.now();
-    let cold =
-        |at: usize| was_tried(at) || cluster.ready.get(at).is_none_or(|endpoint| endpoint.is_cold(clock));
-    let picked = cluster.picker.pick(&worker.rng, turn, load, cold);
-    let picked = picked.or_else(|| cluster.picker.pick(&worker.rng, turn, load, was_tried));
-    picked.and_then(|at| cluster.ready.get(at)).map(InFlight::begin)
+    select(cluster, &asked, tried, &worker.rng, worker.now()).map(InFlight::begin)
 }
 
 /// The first choice for a request: waits for an instance that is starting.
 pub async fn first(
     worker: &Worker,
     slot: Slot,
-    turn: u64,
+    asked: Asked,
     deadline: Option<Instant>,
 ) -> Result<InFlight, Fault> {
-    if let Some(chosen) = now(worker, slot, turn, &Tried::default()) {
+    if let Some(chosen) = now(worker, slot, asked, &Tried::default()) {
         return Ok(chosen);
     }
     let patience = worker.shared.options.ready_wait;
@@ -79,7 +98,7 @@ pub async fn first(
     loop {
         let mut adopted = std::pin::pin!(worker.adopted.notified());
         adopted.as_mut().enable();
-        if let Some(chosen) = now(worker, slot, turn, &Tried::default()) {
+        if let Some(chosen) = now(worker, slot, asked, &Tried::default()) {
             return Ok(chosen);
         }
         let snapshot = worker.snapshot();
@@ -98,7 +117,7 @@ pub async fn first(
 
 /// After the only instance has refused a connection: waits a moment, or for news of the catalog, and chooses again.
 /// `None` when `until` has passed. A service that has just lost its only instance is most often being restarted.
-pub async fn again(worker: &Worker, slot: Slot, turn: u64, until: Instant) -> Option<InFlight> {
+pub async fn again(worker: &Worker, slot: Slot, asked: Asked, until: Instant) -> Option<InFlight> {
     let _waiting = Waiting::begin(worker).ok()?;
     loop {
         if Instant::now() >= until {
@@ -107,7 +126,7 @@ pub async fn again(worker: &Worker, slot: Slot, turn: u64, until: Instant) -> Op
         let pause = until.min(Instant::now() + AGAIN);
         // News and a moment gone by are the same here: look again.
         let _ = tokio::time::timeout_at(pause, worker.adopted.notified()).await;
-        if let Some(chosen) = now(worker, slot, turn, &Tried::default()) {
+        if let Some(chosen) = now(worker, slot, asked, &Tried::default()) {
             return Some(chosen);
         }
     }

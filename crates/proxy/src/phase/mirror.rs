@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tutti_core::limits;
 use tutti_net::{Body, BodyError};
 
-use super::choose::{self, Tried};
+use super::choose::{self, Asked, Tried};
 use super::{Exchange, filter};
 use crate::snapshot::cluster::is_h2c;
 use crate::snapshot::plan::{MirrorPlan, RoutePlan};
@@ -142,8 +142,8 @@ impl HttpBody for Tee {
 
 /// Sends a copy once. Says whether it was answered.
 async fn send(worker: &Rc<Worker>, target: crate::snapshot::plan::Target, request: Request<Body>) -> bool {
-    let turn = worker.begin(target.slot);
-    let Some(chosen) = choose::now(worker, target.slot, turn, &Tried::default()) else { return false };
+    let asked = Asked::turn(worker.begin(target.slot));
+    let Some(chosen) = choose::now(worker, target.slot, asked, &Tried::default()) else { return false };
     let endpoint = chosen.endpoint();
     let pool = worker.pool(endpoint);
     let timeout = worker.shared.options.connect_timeout;

@@ -24,6 +24,7 @@ pub mod decode;
 pub mod filter;
 pub mod identify;
 pub mod mirror;
+pub mod observe;
 pub mod record;
 pub mod respond;
 pub mod route;

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use tutti_core::{Classify as _, Kind, Origin, Retry, code, limits};
 use tutti_net::{Body, BodyError, Protocol, SendCause, SendError, Stage};
 
-use super::choose::{self, Tried};
-use super::{Exchange, Stop, filter, upload};
+use super::choose::{self, Asked, Tried};
+use super::{Exchange, Stop, filter, observe, upload};
 use crate::error::Fault;
 use crate::page::Form;
 use crate::snapshot::cluster::is_h2c;
@@ -58,12 +58,12 @@ pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Respo
         exchange.backend = target.at;
         filter::backend(exchange, route);
     }
-    let turn = worker.begin(target.slot);
+    let asked = choose::asked(exchange, target.slot, worker.begin(target.slot));
     let started = Instant::from_std(exchange.started);
     let deadline = route.timeout.map(|timeout| started + timeout);
     let mut request = prepare(exchange, route);
     let mut tried = Tried::default();
-    let mut chosen = choose::first(worker, target.slot, turn, deadline).await?;
+    let mut chosen = choose::first(worker, target.slot, asked, deadline).await?;
     if let Some(cluster) = worker.snapshot().clusters.get(target.slot) {
         exchange.entry.service = Some(Arc::clone(&cluster.metrics));
     }
@@ -73,13 +73,16 @@ pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Respo
         exchange.entry.chosen = Some(chosen);
         exchange.entry.attempts += 1;
         let failed = match once(exchange, route, target, &endpoint, request).await {
-            Ok(response) => return Ok(response),
+            Ok(mut response) => {
+                choose::hold(exchange, target.slot, asked, &mut response);
+                return Ok(response);
+            }
             Err(failed) => failed,
         };
         if failed.how != How::Stale {
             tried.add(endpoint.uid);
         }
-        let next = next(exchange, target, turn, (&tried, failed.how), failed.fault.retry, held_until).await;
+        let next = next(exchange, target, asked, (&tried, failed.how), failed.fault.retry, held_until).await;
         match (next, failed.request) {
             (Some(next), Some(again)) => (chosen, request) = (next, again),
             _ => return Err(Stop::Fail(failed.fault)),
@@ -91,7 +94,7 @@ pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Respo
 async fn next(
     exchange: &Exchange<'_>,
     target: Target,
-    turn: u64,
+    asked: Asked,
     (tried, how): (&Tried, How),
     retry: Retry,
     held_until: Instant,
@@ -100,9 +103,9 @@ async fn next(
     if retry == Retry::Unsafe {
         return None;
     }
-    let turn = turn.wrapping_add(u64::from(exchange.entry.attempts));
+    let asked = asked.after(exchange.entry.attempts);
     if exchange.entry.attempts < worker.shared.options.tries.min(limits::TRIES)
-        && let Some(other) = choose::now(worker, target.slot, turn, tried)
+        && let Some(other) = choose::now(worker, target.slot, asked, tried)
     {
         if worker.may_retry(target.slot) {
             worker.shared.metrics.retries.inc();
@@ -111,7 +114,7 @@ async fn next(
         worker.shared.metrics.retries_denied.inc();
         return None;
     }
-    if how == How::Refused { choose::again(worker, target.slot, turn, held_until).await } else { None }
+    if how == How::Refused { choose::again(worker, target.slot, asked, held_until).await } else { None }
 }
 
 /// Takes the request out of the exchange, with its body counted and guarded.
@@ -153,12 +156,13 @@ async fn once(
     let copy =
         (route.per_try.is_some() && idempotent && request.body().is_end_stream()).then(|| copy(&request));
     let limit = Limit::of(exchange, route);
+    let began = exchange.worker.now();
     let mut unsent = Some(request);
     let timed = {
         let sending = attempt(exchange, endpoint, &mut unsent, h2, idempotent);
         limit.run(sending).await
     };
-    match timed {
+    let result = match timed {
         Ok(done) => done,
         Err(last) => {
             let retry =
@@ -167,7 +171,9 @@ async fn once(
             let fault = Fault::upstream(code::UPSTREAM_TIMEOUT, Kind::Timeout, &endpoint.hop, text, retry);
             Err(Failed { fault: Box::new(fault), request: unsent.or(copy), how: How::Broke })
         }
-    }
+    };
+    observe::tried(exchange.worker, target.slot, endpoint, began, result.as_ref().ok());
+    result
 }
 
 /// Sends on a kept connection or a new one.

@@ -3,57 +3,138 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use tutti_core::random::Rng;
 use tutti_core::{InstanceId, ServiceName, limits};
 use tutti_net::Addr;
 use tutti_ports::catalog::{AppProtocol, Health, Instance, View};
+use tutti_ports::routing::{Algorithm, Subset, Upstream};
 
+use super::members::{self, Member};
 use crate::config::Options;
 use crate::metrics::{Metrics, RouteMetrics};
-use crate::model::balance::Picker;
+use crate::model::balance::{Picker, hash, priority};
 use crate::upstream::endpoint::{Endpoint, Load};
+use crate::upstream::sticky;
 
-/// A service's port at one moment.
+/// A service's port, or a subset of its instances, at one moment.
 pub struct Cluster {
     /// The service.
     pub service: ServiceName,
     /// The port its peers know.
     pub port: u16,
-    /// Who takes traffic.
+    /// Which of its instances; `None`: all.
+    pub subset: Option<Subset>,
+    /// Who takes traffic, level by level.
     pub ready: Vec<Arc<Endpoint>>,
-    /// Chooses among them.
-    pub picker: Picker,
+    /// The levels; at least one if anybody is ready.
+    pub levels: Vec<Level>,
+    /// Whether so few are well that health is not looked at.
+    pub panic: bool,
     /// Nobody is ready, but somebody may soon be: an instance is starting or being replaced.
     pub hopeful: bool,
     /// Why nobody is ready, for a person. Empty when somebody is.
     pub why: String,
     /// The service's counters.
     pub metrics: Arc<RouteMetrics>,
+    /// How it is called.
+    pub policy: Arc<Upstream>,
+    /// How an instance is chosen.
+    pub algorithm: Algorithm,
+    /// Whether requests are placed by a hash.
+    pub hashes: bool,
+    /// The cookie that holds clients to their instances.
+    pub sticky: Option<sticky::Plan>,
 }
 
-/// A place among the clusters. Never used for another service or port.
+impl Cluster {
+    /// The level at which a request is looked for an endpoint.
+    pub fn level(&self, hash: Option<u64>, rng: &Rng, now: Duration) -> usize {
+        if self.levels.len() < 2 {
+            return 0;
+        }
+        let well = |level: &Level| {
+            let passed_over = level.members(&self.ready).iter().filter(|one| one.is_passed_over(now)).count();
+            priority::Level { well: level.picker.len() - passed_over, known: level.known }
+        };
+        let point = hash.map_or_else(|| rng.next_u64(), hash::mix);
+        priority::level(self.levels.iter().map(well), self.policy.balance.overprovisioning, point)
+    }
+}
+
+/// Endpoints of the same priority.
+pub struct Level {
+    /// Where in [`Cluster::ready`] they begin.
+    pub first: usize,
+    /// Chooses among them.
+    pub picker: Arc<Picker>,
+    /// How many instances there are, those included that are not well; without those that come or go.
+    pub known: usize,
+}
+
+impl Level {
+    /// The endpoints of the level.
+    pub fn members<'a>(&self, ready: &'a [Arc<Endpoint>]) -> &'a [Arc<Endpoint>] {
+        ready.get(self.first..self.first + self.picker.len()).unwrap_or_default()
+    }
+}
+
+/// A place among the clusters. Never used for another service, port or subset.
 pub type Slot = usize;
+
+/// How services are called.
+pub type Policies = HashMap<ServiceName, Arc<Upstream>>;
 
 /// Makes clusters, and remembers what must stay the same from one snapshot to the next.
 #[derive(Default)]
 pub struct Clusters {
     slots: Vec<Place>,
-    by_name: HashMap<(ServiceName, u16), Slot>,
+    by_name: HashMap<(ServiceName, u16, Option<Subset>), Slot>,
     endpoints: HashMap<(InstanceId, u16), Arc<Endpoint>>,
     loads: HashMap<InstanceId, Weak<Load>>,
     uid: u64,
+    /// How services are called, as far as anything is said of them.
+    pub policies: Policies,
 }
 
 struct Place {
     service: ServiceName,
     port: u16,
+    subset: Option<Subset>,
     metrics: Arc<RouteMetrics>,
+    pickers: Vec<Made>,
+}
+
+/// A picker and what it was made for.
+struct Made {
+    algorithm: Algorithm,
+    bound: Option<u32>,
+    members: Vec<(u64, u32)>,
+    picker: Arc<Picker>,
+}
+
+/// What clusters are compiled from.
+pub struct Sources<'a> {
+    /// The catalog.
+    pub view: &'a View,
+    /// The settings.
+    pub options: &'a Options,
+    /// The engine's clock.
+    pub now: Duration,
 }
 
 impl Clusters {
     /// The slot of a service's port; `None` when there are too many.
-    pub fn slot(&mut self, service: &ServiceName, port: u16, metrics: &Metrics) -> Option<Slot> {
-        if let Some(slot) = self.by_name.get(&(service.clone(), port)) {
+    pub fn slot(
+        &mut self,
+        service: &ServiceName,
+        port: u16,
+        subset: Option<&Subset>,
+        metrics: &Metrics,
+    ) -> Option<Slot> {
+        let key = (service.clone(), port, subset.cloned());
+        if let Some(slot) = self.by_name.get(&key) {
             return Some(*slot);
         }
         let slot = self.slots.len();
@@ -61,16 +142,21 @@ impl Clusters {
             return None;
         }
         let counters = Arc::new(metrics.service(service.as_str()));
-        self.slots.push(Place { service: service.clone(), port, metrics: counters });
-        self.by_name.insert((service.clone(), port), slot);
+        self.slots.push(Place {
+            service: service.clone(),
+            port,
+            subset: subset.cloned(),
+            metrics: counters,
+            pickers: Vec::new(),
+        });
+        self.by_name.insert(key, slot);
         Some(slot)
     }
 
     /// All clusters, as a view of the catalog has them.
-    pub fn compile(&mut self, view: &View, options: &Options) -> Vec<Arc<Cluster>> {
+    pub fn compile(&mut self, from: &Sources<'_>) -> Vec<Arc<Cluster>> {
         let mut kept = HashMap::new();
-        let clusters =
-            (0..self.slots.len()).filter_map(|slot| self.cluster(slot, view, options, &mut kept)).collect();
+        let clusters = (0..self.slots.len()).filter_map(|slot| self.cluster(slot, from, &mut kept)).collect();
         self.endpoints = kept;
         self.loads.retain(|_, load| load.strong_count() > 0);
         clusters
@@ -81,41 +167,115 @@ impl Clusters {
         self.loads.get(id).and_then(Weak::upgrade)
     }
 
-    fn cluster(
-        &mut self,
-        slot: Slot,
-        view: &View,
-        options: &Options,
-        kept: &mut HashMap<(InstanceId, u16), Arc<Endpoint>>,
-    ) -> Option<Arc<Cluster>> {
+    fn cluster(&mut self, slot: Slot, from: &Sources<'_>, kept: &mut Kept) -> Option<Arc<Cluster>> {
         let place = self.slots.get(slot)?;
-        let (service, port, metrics) = (place.service.clone(), place.port, Arc::clone(&place.metrics));
-        let instances = view.instances(service.as_str());
-        let mut ready = Vec::new();
-        let mut weights = Vec::new();
-        for instance in instances {
-            let Some(endpoint) = self.endpoint(instance, port) else { continue };
-            kept.insert((endpoint.instance.clone(), port), Arc::clone(&endpoint));
-            if instance.health.takes_traffic() && instance.spec.weight > 0 {
-                weights.push(instance.spec.weight);
-                ready.push(endpoint);
+        let (service, port, subset) = (place.service.clone(), place.port, place.subset.clone());
+        let metrics = Arc::clone(&place.metrics);
+        let policy = self.policies.get(&service).cloned().unwrap_or_default();
+        let algorithm = policy.balance.algorithm.unwrap_or_else(|| from.options.balance(&service));
+        let own = from.view.instances(service.as_str());
+        let chosen = members::of(own, subset.as_ref());
+        let panic = members::panics(&chosen, port, policy.balance.panic_threshold);
+        let mut members = Vec::new();
+        for instance in &chosen {
+            self.member(instance, port, panic, false, from, kept, &mut members);
+        }
+        if let Some(failover) = &policy.balance.failover {
+            for instance in from.view.instances(failover.service.as_str()) {
+                let port = failover.port.unwrap_or(port);
+                self.member(instance, port, false, true, from, kept, &mut members);
             }
         }
-        let hopeful = ready.is_empty()
-            && instances
-                .iter()
-                .any(|instance| matches!(instance.health, Health::Starting | Health::Draining));
-        let why = if ready.is_empty() { why(service.as_str(), port, instances) } else { String::new() };
-        let picker = Picker::new(options.balance(&service), &weights);
-        Some(Arc::new(Cluster { service, port, ready, picker, hopeful, why, metrics }))
+        let (ready, levels) = self.levels(slot, members, &policy, algorithm, from.options.zone.as_deref());
+        let coming = |one: &&Instance| matches!(one.health, Health::Starting | Health::Draining);
+        let hopeful = ready.is_empty() && chosen.iter().any(coming);
+        let why = if ready.is_empty() {
+            why(service.as_str(), port, subset.as_ref(), own, &chosen)
+        } else {
+            String::new()
+        };
+        let sticky = policy.balance.sticky.as_ref();
+        let sticky =
+            sticky.map(|sticky| sticky::Plan::new(sticky, &from.options.sticky_key, &service, &ready));
+        let hashes = algorithm.hashes();
+        Some(Arc::new(Cluster {
+            service,
+            port,
+            subset,
+            ready,
+            levels,
+            panic,
+            hopeful,
+            why,
+            metrics,
+            policy,
+            algorithm,
+            hashes,
+            sticky,
+        }))
+    }
+
+    /// Remembers the endpoint of an instance, and says what it is in its cluster.
+    #[allow(clippy::too_many_arguments)]
+    fn member(
+        &mut self,
+        instance: &Instance,
+        port: u16,
+        panic: bool,
+        stands_in: bool,
+        from: &Sources<'_>,
+        kept: &mut Kept,
+        members: &mut Vec<Member>,
+    ) {
+        let Some(endpoint) = self.endpoint(instance, port, kept) else { return };
+        endpoint.ready(from.now, instance.health.takes_traffic());
+        kept.insert((endpoint.instance.clone(), port), Arc::clone(&endpoint));
+        members.push(Member::new(instance, endpoint, panic, stands_in));
+    }
+
+    /// Sorts the members into levels. Pickers are made only where something has changed.
+    fn levels(
+        &mut self,
+        slot: Slot,
+        members: Vec<Member>,
+        policy: &Upstream,
+        algorithm: Algorithm,
+        zone: Option<&str>,
+    ) -> (Vec<Arc<Endpoint>>, Vec<Level>) {
+        let zone = zone.filter(|_| policy.balance.prefer_zone);
+        let mut made =
+            self.slots.get_mut(slot).map(|place| std::mem::take(&mut place.pickers)).unwrap_or_default();
+        let (mut ready, mut levels, mut used) = (Vec::new(), Vec::new(), Vec::new());
+        for group in members::levels(members, zone) {
+            let key: Vec<(u64, u32)> = group.ready.iter().map(|one| (one.endpoint.uid, one.weight)).collect();
+            let bound = policy.balance.bounded_load;
+            let same = |one: &Made| one.algorithm == algorithm && one.bound == bound && one.members == key;
+            let one = match made.iter().position(same) {
+                Some(at) => made.swap_remove(at),
+                None => {
+                    let named: Vec<(&str, u32)> =
+                        group.ready.iter().map(|one| (one.endpoint.instance.as_str(), one.weight)).collect();
+                    let picker = Arc::new(Picker::named(algorithm, &named, bound));
+                    Made { algorithm, bound, members: key, picker }
+                }
+            };
+            levels.push(Level { first: ready.len(), picker: Arc::clone(&one.picker), known: group.known });
+            ready.extend(group.ready.into_iter().map(|one| one.endpoint));
+            used.push(one);
+        }
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.pickers = used;
+        }
+        (ready, levels)
     }
 
     /// The endpoint of an instance at a port: the one known if it is still the same.
-    fn endpoint(&mut self, instance: &Instance, port: u16) -> Option<Arc<Endpoint>> {
+    fn endpoint(&mut self, instance: &Instance, port: u16, kept: &Kept) -> Option<Arc<Endpoint>> {
         let spec = &instance.spec;
         let declared = spec.endpoints.iter().find(|endpoint| endpoint.port == port)?;
         let addr = Addr::from(declared.addr);
-        if let Some(known) = self.endpoints.get(&(spec.id.clone(), port))
+        let key = (spec.id.clone(), port);
+        if let Some(known) = kept.get(&key).or_else(|| self.endpoints.get(&key))
             && known.addr == addr
             && known.protocol == declared.protocol
         {
@@ -132,15 +292,27 @@ impl Clusters {
     }
 }
 
+/// The endpoints of a snapshot.
+type Kept = HashMap<(InstanceId, u16), Arc<Endpoint>>;
+
 /// Whether an endpoint is spoken to in HTTP/2: because it, or the route that leads to it, says so.
 pub fn is_h2c(endpoint: AppProtocol, backend: AppProtocol) -> bool {
     endpoint == AppProtocol::H2c || backend == AppProtocol::H2c
 }
 
-fn why(service: &str, port: u16, instances: &[Instance]) -> String {
+fn why(
+    service: &str,
+    port: u16,
+    subset: Option<&Subset>,
+    all: &[Instance],
+    instances: &[&Instance],
+) -> String {
     const SHOWN: usize = 4;
-    if instances.is_empty() {
+    if all.is_empty() {
         return format!("the service {service} has no instance");
+    }
+    if let Some(subset) = subset.filter(|_| instances.is_empty()) {
+        return format!("none of the {} instances of {service} is {}", all.len(), members::words(subset));
     }
     let mut text = format!("none of the {} instances of {service} is ready", instances.len());
     if let [_] = instances {
@@ -166,92 +338,4 @@ fn why(service: &str, port: u16, instances: &[Instance]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-    use std::time::SystemTime;
-    use tutti_ports::catalog::{self, Spec};
-
-    fn instance(ordinal: u32, addr: &str, health: Health, weight: u32) -> Instance {
-        let service = ServiceName::new("catalog").unwrap();
-        let spec = Spec {
-            id: InstanceId::of(&service, ordinal),
-            service,
-            endpoints: vec![catalog::Endpoint {
-                port: 80,
-                addr: addr.parse().unwrap(),
-                protocol: AppProtocol::Http,
-            }],
-            version: None,
-            zone: None,
-            weight,
-            tags: vec![],
-            meta: BTreeMap::new(),
-        };
-        let reason = format!("{} for a reason", health.as_str());
-        Instance { spec: Arc::new(spec), health, reason, since: SystemTime::UNIX_EPOCH }
-    }
-
-    fn view(generation: u64, instances: Vec<Instance>) -> View {
-        View { generation, services: BTreeMap::from([(ServiceName::new("catalog").unwrap(), instances)]) }
-    }
-
-    #[test]
-    fn only_ready_instances_with_weight_are_candidates() {
-        let mut clusters = Clusters::default();
-        let service = ServiceName::new("catalog").unwrap();
-        let metrics = Metrics::default();
-        assert_eq!(clusters.slot(&service, 80, &metrics), Some(0));
-        assert_eq!(clusters.slot(&service, 80, &metrics), Some(0));
-        assert_eq!(clusters.slot(&service, 81, &metrics), Some(1));
-        let compiled = clusters.compile(
-            &view(
-                1,
-                vec![
-                    instance(1, "127.0.0.1:1", Health::Passing, 1),
-                    instance(2, "127.0.0.1:2", Health::Warning, 2),
-                    instance(3, "127.0.0.1:3", Health::Critical, 1),
-                    instance(4, "127.0.0.1:4", Health::Passing, 0),
-                    instance(5, "127.0.0.1:5", Health::Draining, 1),
-                ],
-            ),
-            &Options::default(),
-        );
-        let ids: Vec<_> = compiled[0].ready.iter().map(|endpoint| endpoint.instance.to_string()).collect();
-        assert_eq!(ids, ["catalog-1", "catalog-2"]);
-        assert!(compiled[0].why.is_empty() && !compiled[0].hopeful);
-        assert!(compiled[1].ready.is_empty() && compiled[1].hopeful);
-        assert!(compiled[1].why.contains("does not offer port 81"), "{}", compiled[1].why);
-        assert!(
-            compiled[1].why.contains("catalog-3 is critical (critical for a reason)"),
-            "{}",
-            compiled[1].why
-        );
-        assert!(compiled[1].why.ends_with("; and 1 more"), "{}", compiled[1].why);
-    }
-
-    #[test]
-    fn what_does_not_change_is_kept_and_load_outlives_it() {
-        let mut clusters = Clusters::default();
-        let service = ServiceName::new("catalog").unwrap();
-        clusters.slot(&service, 80, &Metrics::default());
-        let options = Options::default();
-        let at = |addr: &str, health| vec![instance(1, addr, health, 1)];
-        let first =
-            clusters.compile(&view(1, at("127.0.0.1:1", Health::Passing)), &options)[0].ready[0].clone();
-        clusters.compile(&view(2, at("127.0.0.1:1", Health::Critical)), &options);
-        let second =
-            clusters.compile(&view(3, at("127.0.0.1:1", Health::Passing)), &options)[0].ready[0].clone();
-        assert!(Arc::ptr_eq(&first, &second));
-        let moved =
-            clusters.compile(&view(4, at("127.0.0.1:2", Health::Passing)), &options)[0].ready[0].clone();
-        assert!(moved.uid != first.uid && Arc::ptr_eq(&moved.load, &first.load));
-        let none = &clusters.compile(&view(5, vec![]), &options)[0];
-        assert_eq!(none.why, "the service catalog has no instance");
-        assert!(!none.hopeful);
-        let id = first.instance.clone();
-        assert!(clusters.load(&id).is_some());
-        drop((first, second, moved));
-        assert!(clusters.load(&id).is_none());
-    }
-}
+mod tests;

@@ -221,7 +221,7 @@ impl Compiler<'_> {
     }
 
     fn target(&mut self, route: &str, backend: &Backend) -> Result<Target, RouteError> {
-        let slot = self.clusters.slot(&backend.service, backend.port, self.metrics);
+        let slot = self.clusters.slot(&backend.service, backend.port, backend.subset.as_ref(), self.metrics);
         let slot = slot.ok_or_else(|| invalid(route, "too many services and ports are routed to"))?;
         Ok(Target { slot, protocol: backend.protocol, at: 0 })
     }
@@ -272,7 +272,7 @@ impl Compiler<'_> {
             filters,
             response,
             backends,
-            picker: Picker::new(Balance::LeastLoaded, &weights),
+            picker: Picker::new(Balance::Random, &weights),
             edits,
             mirrors,
             timeout: limit(route.timeouts.request, self.options.request_timeout),

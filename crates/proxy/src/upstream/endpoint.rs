@@ -8,6 +8,9 @@ use tokio::sync::Notify;
 use tutti_core::{InstanceId, ServiceName};
 use tutti_net::Addr;
 use tutti_ports::catalog::AppProtocol;
+use tutti_ports::routing::SlowStart;
+
+use crate::model::balance::ewma::Ewma;
 
 /// The requests and connections of one instance that are under way, over all workers and snapshots.
 #[derive(Debug, Default)]
@@ -64,8 +67,41 @@ pub struct Endpoint {
     pub hop: String,
     /// What is under way.
     pub load: Arc<Load>,
+    /// How long its answers take, for who asks. Bad news is believed at once.
+    pub cost: Pace,
     /// Until when it is passed over, in milliseconds of the engine's clock.
     cold_until: AtomicU64,
+    /// Since when it takes traffic, in milliseconds of the engine's clock and one; 0: it does not.
+    ready_since: AtomicU64,
+}
+
+/// An [`Ewma`] that all workers share. Two that write at the same moment may lose one observation; that is a mean for you.
+#[derive(Debug, Default)]
+pub struct Pace {
+    mean: AtomicU64,
+    at_micros: AtomicU64,
+}
+
+impl Pace {
+    /// What is known.
+    pub fn get(&self) -> Ewma {
+        Ewma {
+            mean: f64::from_bits(self.mean.load(Ordering::Relaxed)),
+            at: Duration::from_micros(self.at_micros.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// One more observation.
+    pub fn observe(&self, took: Duration, now: Duration, peak: bool) {
+        let next = self.get().observed(took, now, peak);
+        self.mean.store(next.mean.to_bits(), Ordering::Relaxed);
+        self.at_micros.store(u64::try_from(next.at.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.mean.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Endpoint {
@@ -79,13 +115,47 @@ impl Endpoint {
         load: Arc<Load>,
     ) -> Self {
         let hop = format!("{service} ({instance} at {addr})");
-        Self { uid, service, instance, addr, protocol, hop, load, cold_until: AtomicU64::new(0) }
+        Self {
+            uid,
+            service,
+            instance,
+            addr,
+            protocol,
+            hop,
+            load,
+            cost: Pace::default(),
+            cold_until: AtomicU64::new(0),
+            ready_since: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the catalog says that it takes traffic. What is remembered of an earlier life is forgotten when it begins to.
+    pub fn ready(&self, now: Duration, ready: bool) {
+        if !ready {
+            self.ready_since.store(0, Ordering::Relaxed);
+        } else if self.ready_since.load(Ordering::Relaxed) == 0 {
+            self.ready_since.store(millis(now) + 1, Ordering::Relaxed);
+            self.cost.clear();
+        }
+    }
+
+    /// The part of its share that it gets while it is new, from 0.0 to 1.0.
+    pub fn ramp(&self, now: Duration, slow: &SlowStart) -> f64 {
+        let since = Duration::from_millis(self.ready_since.load(Ordering::Relaxed).saturating_sub(1));
+        let age = now.saturating_sub(since).as_secs_f64();
+        let least = f64::from(slow.minimum.clamp(1, 100)) / 100.0;
+        (age / slow.window.as_secs_f64()).clamp(least, 1.0)
     }
 
     /// Whether it refused a connection a moment ago.
     pub fn is_cold(&self, now: Duration) -> bool {
         let until = self.cold_until.load(Ordering::Relaxed);
         until != 0 && until > millis(now)
+    }
+
+    /// Whether it is not chosen while there are others.
+    pub fn is_passed_over(&self, now: Duration) -> bool {
+        self.is_cold(now)
     }
 
     /// It refused a connection. Says whether that is news: then the catalog should hear of it.
@@ -157,6 +227,24 @@ mod tests {
         drop(two);
         waiter.await.unwrap();
         assert_eq!(endpoint.load.watchers.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_new_one_gets_its_share_bit_by_bit() {
+        let endpoint = endpoint();
+        let at = Duration::from_millis;
+        let slow = SlowStart { window: at(10_000), minimum: 10 };
+        endpoint.ready(at(5_000), true);
+        endpoint.ready(at(6_000), true);
+        let share = |now| (endpoint.ramp(at(now), &slow) * 100.0).round() as u32;
+        assert_eq!(
+            [share(5_000), share(7_000), share(10_000), share(15_000), share(99_000)],
+            [10, 20, 50, 100, 100]
+        );
+        endpoint.cost.observe(at(10), at(6_000), true);
+        endpoint.ready(at(20_000), false);
+        endpoint.ready(at(21_000), true);
+        assert_eq!((share(21_000), endpoint.cost.get().mean), (10, 0.0));
     }
 
     #[test]

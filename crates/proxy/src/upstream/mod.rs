@@ -1,4 +1,7 @@
-//! The way to the instances: endpoints, and each worker's connections to them.
+//! The way to the instances: endpoints, the choice among them, and each worker's connections to them.
 
 pub mod endpoint;
+pub mod place;
 pub mod pool;
+pub mod select;
+pub mod sticky;

@@ -3,6 +3,7 @@
 // A scenario that meets what it did not expect has failed, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice)]
 
+mod balance;
 mod bodies;
 mod door;
 mod drain;

@@ -153,9 +153,9 @@ impl Instance {
             service: self.key.service.clone(),
             endpoints: prepared.endpoints.clone(),
             version: self.service.version.clone(),
-            zone: None,
-            weight: 1,
-            tags: Vec::new(),
+            zone: self.service.zone.clone(),
+            weight: self.service.weight,
+            tags: self.service.tags.clone(),
             meta: self.service.labels.clone(),
         };
         let registration = || Registration {

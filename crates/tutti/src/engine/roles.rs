@@ -96,6 +96,7 @@ impl Roles {
     async fn edge(&self, host: &mut Host, catalog: Arc<dyn Catalog>) -> anyhow::Result<tutti_proxy::Handle> {
         let options = tutti_proxy::Options {
             access_log: Some(AccessLogOptions::json(self.data.path().join("access.log"))),
+            zone: std::env::var("TUTTI_ZONE").ok().filter(|zone| !zone.is_empty()),
             ..tutti_proxy::Options::default()
         };
         let started = Proxy::start(options, self.application.routing.clone(), catalog).await;

@@ -1,0 +1,71 @@
+//! The table of `services.NAME.upstream`, and of subsets.
+
+use crate::compose::schema::values::TEXTS;
+use crate::compose::schema::{Names, Object, Shape, field, object};
+
+pub(in crate::overlay) static UPSTREAM: Object = object(
+    "an upstream",
+    &[
+        field(
+            "balance",
+            Shape::OneOf(&["least_request", "round_robin", "random", "peak_ewma", "ring_hash", "maglev"]),
+        ),
+        field("hash_on", Shape::Either(&[Shape::OneOf(&["source", "path", "uri"]), Shape::Object(&HASH_ON)])),
+        field("bounded_load", Shape::Int(101, 10_000)),
+        field("sticky", Shape::Either(&[Shape::Checked(token), Shape::Object(&STICKY)])),
+        field("slow_start", Shape::Either(&[Shape::Duration, Shape::Object(&SLOW_START)])),
+        field("panic_threshold", Shape::Int(0, 100)),
+        field("prefer_zone", Shape::Bool),
+        field("overprovisioning", Shape::Int(100, 10_000)),
+        field("failover", Shape::Text),
+    ],
+);
+
+static HASH_ON: Object = object(
+    "what requests are placed by",
+    &[
+        field("header", Shape::Checked(token)),
+        field("cookie", Shape::Checked(token)),
+        field("query", Shape::Checked(super::not_empty)),
+    ],
+);
+
+static STICKY: Object = object(
+    "a sticky cookie",
+    &[
+        field("cookie", Shape::Checked(token)),
+        field("ttl", Shape::Duration),
+        field("path", Shape::Checked(cookie_path)),
+        field("secure", Shape::Bool),
+        field("same_site", Shape::OneOf(&["lax", "strict", "none"])),
+    ],
+);
+
+static SLOW_START: Object =
+    object("a slow start", &[field("window", Shape::Duration), field("minimum", Shape::Int(1, 100))])
+        .requiring(&["window"]);
+
+pub(super) static SUBSET: Object = object(
+    "a subset",
+    &[
+        field("version", Shape::Scalar),
+        field("tags", TEXTS),
+        field("labels", Shape::Map(Names::Any, &Shape::Scalar)),
+        field("fallback", Shape::OneOf(&["none", "any"])),
+    ],
+);
+
+/// RFC 9110 section 5.6.2: names of header fields and of cookies are tokens.
+fn token(text: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if !text.is_empty() && text.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err(format!("`{text}` is not a name: letters, digits and `-_.` make one"))
+    }
+}
+
+/// RFC 6265 section 4.1.1: a path ends where the next attribute begins.
+fn cookie_path(text: &str) -> Result<(), String> {
+    if text.contains(';') { Err(format!("`{text}` has a `;`")) } else { super::path(text) }
+}

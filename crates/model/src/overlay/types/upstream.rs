@@ -1,0 +1,152 @@
+//! `services.NAME.upstream`: how a service is called.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// How a service is called, whoever calls it: the gateway or its peers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// How an instance is chosen. Default: the one of two with fewer requests under way.
+    pub balance: Option<Algorithm>,
+    /// What `ring_hash` and `maglev` place requests by. Default: the client's address.
+    pub hash_on: Option<HashOn>,
+    /// With a hash: an instance takes at most this percentage of the mean load, and what is over goes to the next one.
+    pub bounded_load: Option<u32>,
+    /// A client stays with its instance by a cookie: the cookie's name, or the whole.
+    pub sticky: Option<StickyOrName>,
+    /// New instances get their share bit by bit: over this time, or the whole.
+    pub slow_start: Option<SlowStartOrTime>,
+    /// When a smaller percentage of the instances than this is healthy, all get traffic. 0: never.
+    pub panic_threshold: Option<u32>,
+    /// Instances in the zone of this Tutti (`TUTTI_ZONE`) come first; the others take what they cannot.
+    pub prefer_zone: bool,
+    /// Instances keep all traffic as long as the healthy share of them times this percentage reaches 100.
+    pub overprovisioning: Option<u32>,
+    /// The service that takes over when instances are missing: `service` or `service:port`.
+    pub failover: Option<String>,
+}
+
+/// How an instance is chosen.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// Of two drawn by chance, the one with fewer requests under way.
+    LeastRequest,
+    /// In turn.
+    RoundRobin,
+    /// By chance.
+    Random,
+    /// Of two drawn by chance, the one expected to answer sooner.
+    PeakEwma,
+    /// By a hash, on a ring.
+    RingHash,
+    /// By a hash, through Maglev's table.
+    Maglev,
+}
+
+/// What requests are placed by.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HashOn {
+    /// `source`, `path` or `uri` (the path and the query).
+    Word(String),
+    /// A part of the request with a name.
+    Named(NamedHash),
+}
+
+/// A part of the request: exactly one of these.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NamedHash {
+    /// A header field.
+    pub header: Option<String>,
+    /// A cookie.
+    pub cookie: Option<String>,
+    /// A query parameter.
+    pub query: Option<String>,
+}
+
+/// A cookie that holds a client to its instance.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StickyOrName {
+    /// Its name.
+    Name(String),
+    /// The whole.
+    Whole(Sticky),
+}
+
+/// A cookie that holds a client to its instance.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sticky {
+    /// Its name. Default: `tutti-` and the service's name.
+    pub cookie: Option<String>,
+    /// How long the browser keeps it, such as `1h`. Default: until it is closed.
+    pub ttl: Option<String>,
+    /// The path that it is sent for. Default: `/`.
+    pub path: Option<String>,
+    /// Send it only over HTTPS.
+    pub secure: bool,
+    /// `lax`, `strict` or `none`. Default: `lax`.
+    pub same_site: Option<SameSite>,
+}
+
+/// When a browser sends a cookie.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SameSite {
+    /// Also when a link is followed from elsewhere.
+    Lax,
+    /// Only from the same site.
+    Strict,
+    /// Always; needs `secure`.
+    None,
+}
+
+/// A ramp for new instances.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SlowStartOrTime {
+    /// How long it takes.
+    Time(String),
+    /// The whole.
+    Whole(SlowStart),
+}
+
+/// A ramp for new instances.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SlowStart {
+    /// How long it takes to the full share, such as `30s`.
+    pub window: String,
+    /// The percentage of the share that it begins with. Default: 10.
+    pub minimum: Option<u32>,
+}
+
+/// Some of a service's instances.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Subset {
+    /// Of this version.
+    pub version: Option<String>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// With all of these labels.
+    pub labels: BTreeMap<String, String>,
+    /// What to do when there is no such instance: `none` (503), or `any` of the others. Default: `none`.
+    pub fallback: Option<Fallback>,
+}
+
+/// What to do when a subset is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fallback {
+    /// Answer 503.
+    None,
+    /// Take any other instance.
+    Any,
+}

@@ -1,0 +1,117 @@
+//! What `services.NAME.upstream` and subsets may say.
+
+use std::collections::BTreeMap;
+
+use tutti_ports::routing::Serve;
+
+use super::*;
+use crate::{LoadOptions, load};
+
+const COMPOSE: &str = "
+name: shop
+services:
+  web: {image: 'web:2', ports: ['8080:3000'], labels: {team: a}}
+  api: {image: i, expose: [9000]}
+";
+
+fn run(overlay: &str) -> Result<crate::app::Application, String> {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("compose.yaml"), COMPOSE).unwrap();
+    std::fs::write(dir.path().join("tutti.yaml"), overlay).unwrap();
+    load(&LoadOptions { folder: dir.path().to_owned(), ..LoadOptions::default() })
+        .map(|loaded| loaded.application)
+        .map_err(|problems| problems.render(false))
+}
+
+fn upstream(text: &str) -> Upstream {
+    let application = run(&format!("services: {{web: {{upstream: {text}}}}}")).unwrap();
+    application.routing.upstreams[&ServiceName::new("web").unwrap()].clone()
+}
+
+#[test]
+fn every_key_is_read() {
+    let balance = upstream(
+        "{balance: ring_hash, hash_on: {header: X-User}, bounded_load: 125, panic_threshold: 30, \
+         prefer_zone: true, overprovisioning: 200, failover: 'api:9000', \
+         sticky: {cookie: at, ttl: 1h, path: /x, secure: true, same_site: none}}",
+    )
+    .balance;
+    let wanted = Balance {
+        algorithm: Some(Algorithm::RingHash),
+        hash_on: HashOn::Header("x-user".into()),
+        bounded_load: Some(125),
+        sticky: Some(Sticky {
+            cookie: "at".into(),
+            ttl: Some(Duration::from_secs(3600)),
+            path: "/x".into(),
+            secure: true,
+            same_site: SameSite::None,
+        }),
+        slow_start: None,
+        panic_threshold: 30,
+        prefer_zone: true,
+        overprovisioning: 200,
+        failover: Some(Failover { service: ServiceName::new("api").unwrap(), port: Some(9000) }),
+    };
+    assert_eq!(balance, wanted);
+    let short = upstream("{balance: round_robin, sticky: at, slow_start: 30s}").balance;
+    assert_eq!(short.sticky.unwrap().cookie, "at");
+    assert_eq!(short.slow_start, Some(SlowStart { window: Duration::from_secs(30), minimum: 10 }));
+    assert_eq!(upstream("{sticky: {}}").balance.sticky.unwrap().cookie, "tutti-web");
+    assert_eq!(upstream("{slow_start: {window: 5s, minimum: 20}}").balance.slow_start.unwrap().minimum, 20);
+    for (text, on) in [("source", HashOn::Source), ("path", HashOn::Path), ("uri", HashOn::Uri)] {
+        assert_eq!(upstream(&format!("{{balance: maglev, hash_on: {text}}}")).balance.hash_on, on);
+    }
+    assert_eq!(upstream("{}"), Upstream::default());
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    for (text, part) in [
+        ("{balance: fastest}", "fastest"),
+        ("{hash_on: path}", "has no effect without `balance: ring_hash`"),
+        ("{bounded_load: 150}", "has no effect without"),
+        ("{balance: maglev, bounded_load: 100}", "101"),
+        ("{balance: maglev, slow_start: 3s}", "leaves no choice"),
+        ("{balance: maglev, hash_on: {header: a, cookie: b}}", "exactly one of"),
+        ("{balance: maglev, hash_on: {header: 'a b'}}", "`a b` is not a name"),
+        ("{sticky: {same_site: none}}", "without `secure: true`"),
+        ("{sticky: 'a;b'}", "`a;b` is not a name"),
+        ("{sticky: {path: '/;x'}}", "`;`"),
+        ("{failover: nobody}", "there is no service `nobody`"),
+        ("{failover: web}", "cannot take over for itself"),
+        ("{failover: 'api:x'}", "is not `service` or `service:port`"),
+        ("{slow_start: {minimum: 5}}", "window"),
+        ("{panic_threshold: 101}", "100"),
+        ("{ballance: random}", "did you mean `balance`"),
+    ] {
+        let problems = run(&format!("services: {{web: {{upstream: {text}}}}}")).unwrap_err();
+        assert!(problems.contains(part), "{text}: {problems}");
+    }
+}
+
+#[test]
+fn routes_may_mean_a_subset_and_services_say_what_they_are() {
+    let application = run("
+services:
+  web: {version: 3, zone: eu-1, tags: [canary], weight: 5}
+routes:
+  - path: /new
+    to: {service: web, subset: {version: 3, tags: [canary], labels: {team: a}, fallback: any}}
+  - to: [web, {service: api, weight: 2, subset: {version: 1}}]
+")
+    .unwrap();
+    let web = &application.services["web"];
+    assert_eq!((web.version.as_deref(), web.zone.as_deref(), web.weight), (Some("3"), Some("eu-1"), 5));
+    assert_eq!(web.tags, ["canary"]);
+    let Serve::Http(routes) = &application.routing.listeners[0].serve else { panic!("not HTTP") };
+    let subset = routes[0].backends[0].subset.clone().unwrap();
+    let meta = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+    let wanted = Subset { version: Some("3".into()), tags: vec!["canary".into()], meta, or_any: true };
+    assert_eq!(subset, wanted);
+    assert_eq!(routes[1].backends[0].subset, None);
+    assert!(!routes[1].backends[1].subset.as_ref().unwrap().or_any);
+    assert_eq!(run("{}").unwrap().services["web"].version.as_deref(), Some("2"));
+    let problems = run("routes: [{to: {service: web, subset: {verson: 1}}}]").unwrap_err();
+    assert!(problems.contains("did you mean `version`"), "{problems}");
+}

@@ -1,0 +1,23 @@
+//! How a service is called, whoever calls it: how its instances share the requests, when one of them is passed over,
+//! and when the whole is left in peace.
+
+mod balance;
+mod breaker;
+mod outlier;
+
+use serde::{Deserialize, Serialize};
+
+pub use balance::{Algorithm, Balance, Failover, HashOn, SameSite, SlowStart, Sticky, Subset};
+pub use breaker::Breaker;
+pub use outlier::{LatencyRule, Outlier, Rate, SuccessRate};
+
+/// How a service is called. The default suits a service that nothing is known of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// How its instances share the requests.
+    pub balance: Balance,
+    /// When an instance is passed over for what its answers show.
+    pub outlier: Outlier,
+    /// When the service is not called at all for a while; `None`: it is always called.
+    pub breaker: Option<Breaker>,
+}
