@@ -119,7 +119,7 @@ codes! {
     CLIENT_GONE = 513, "The client went away or sent no body in time";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
-    ALREADY_RUNNING = 602, "It runs already";
+    // 602 is spent.
 }
 
 #[cfg(test)]

@@ -238,6 +238,11 @@ impl Report {
         self.errors.len() + self.omitted
     }
 
+    /// Whether a file could not be read to its end, so that what is not known may stand there.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.errors.iter().any(|error| matches!(error.code, code::BAD_YAML | code::UNREADABLE_FILE))
+    }
+
     /// Everything, when the load has failed.
     pub(crate) fn into_problems(self) -> Problems {
         let mut problems = Problems::new(self.sources);

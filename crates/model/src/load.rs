@@ -138,7 +138,7 @@ fn finish(
     known: &Known<'_>,
     loader: &mut Loader,
 ) -> Application {
-    let sound = !loader.report.failed();
+    let (sound, whole) = (!loader.report.failed(), !loader.report.is_partial());
     let overlay = match &options.overlay {
         Some(path) => Some(paths::clean(&start.join(path))),
         None => overlay::NAMES.iter().map(|name| application.folder.join(name)).find(|path| path.exists()),
@@ -147,7 +147,8 @@ fn finish(
     let mut uses = overlay::Uses::new();
     if let Some(overlay) = &overlay {
         let (services, folder) = (&mut application.services, &application.folder);
-        uses = overlay::apply(overlay, services, known.disabled, folder, known.env, &mut loader.report);
+        let known = overlay::Known { disabled: known.disabled, whole, env: known.env };
+        uses = overlay::apply(overlay, services, &known, folder, &mut loader.report);
     }
     application.files = std::mem::take(&mut loader.files);
     if !sound {

@@ -23,7 +23,7 @@ use crate::diagnostic::Problem;
 use crate::source::Span;
 use crate::yaml::{Node, Value};
 
-pub(crate) use apply::apply;
+pub(crate) use apply::{Known, apply};
 pub(crate) use routes::gateway;
 pub(crate) use upstream::upstreams;
 

@@ -21,29 +21,38 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(3);
 const RETRIES: u32 = 3;
 
-/// Adds what the overlay says to the services; returns whom they use. `disabled` services are left alone.
+/// What is known from the compose files.
+pub(crate) struct Known<'a> {
+    /// Services that no active profile enables.
+    pub disabled: &'a [String],
+    /// Every file was read to its end: a service that is not known does not exist.
+    pub whole: bool,
+    /// The variables.
+    pub env: &'a Environment,
+}
+
+/// Adds what the overlay says to the services; returns whom they use. Disabled services are left alone.
 pub(crate) fn apply(
     overlay: &Overlay,
     services: &mut IndexMap<ServiceName, Service>,
-    disabled: &[String],
+    known: &Known<'_>,
     folder: &std::path::Path,
-    env: &Environment,
     report: &mut Report,
 ) -> Uses {
     let mut uses = Uses::new();
     let names: Vec<ServiceName> = services.keys().cloned().collect();
     for (name, entry) in overlay.tree.get("services").into_iter().flat_map(Node::entries) {
         let Some(addition) = overlay.types.services.get(name) else { continue };
-        let known = ServiceName::new(name).ok().and_then(|name| services.get_mut(&name));
-        let Some(service) = known else {
-            if !disabled.iter().any(|other| other == name) {
+        let found = ServiceName::new(name).ok().and_then(|name| services.get_mut(&name));
+        let Some(service) = found else {
+            if known.whole && !known.disabled.iter().any(|other| other == name) {
                 report.add(unknown(name, &names, entry.key, "in the compose file"));
             }
             continue;
         };
         let mut one = One { node: &entry.node, place: entry.key, report };
-        one.add(addition, service, folder, env);
-        let used = one.uses(addition, &names, disabled);
+        one.add(addition, service, folder, known.env);
+        let used = one.uses(addition, &names, known);
         uses.insert(service.name.clone(), used);
     }
     uses
@@ -217,13 +226,13 @@ impl One<'_> {
         Some(healthcheck(&check, test))
     }
 
-    fn uses(&mut self, addition: &Addition, names: &[ServiceName], disabled: &[String]) -> Vec<ServiceName> {
+    fn uses(&mut self, addition: &Addition, names: &[ServiceName], known: &Known<'_>) -> Vec<ServiceName> {
         let items = self.node.get("uses").map(Node::items).unwrap_or_default();
         let mut out = Vec::new();
         for (name, item) in addition.uses.iter().zip(items) {
             match names.iter().find(|other| other.as_str() == name) {
                 Some(name) => out.push(name.clone()),
-                None if disabled.contains(name) => {}
+                None if !known.whole || known.disabled.contains(name) => {}
                 None => self.report.add(unknown(name, names, item.span, "to be used")),
             }
         }
