@@ -2,8 +2,6 @@
 //! number.
 
 mod footprint;
-mod load;
-mod peers;
 mod proxy;
 
 use std::process::ExitCode;
