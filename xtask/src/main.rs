@@ -1,8 +1,9 @@
-//! Commands of development: `cargo xtask tidy | test | demo | bench`. One file for each.
+//! Commands of development: `cargo xtask tidy | test | interop | demo | bench`. One file for each.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod demo;
+mod interop;
 mod oracle;
 mod shell;
 mod test;
@@ -24,6 +25,8 @@ enum Command {
     Tidy(tidy::Args),
     /// Run every test and count.
     Test(test::Args),
+    /// Try the data plane with programs of others.
+    Interop(interop::Args),
     /// Build Tutti, start the example shop behind its gateway, and print the address.
     Demo(demo::Args),
     /// Compare with others, as ratios.
@@ -34,6 +37,7 @@ fn main() -> std::process::ExitCode {
     let result = match Cli::parse().command {
         Command::Tidy(args) => tidy::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Interop(args) => interop::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

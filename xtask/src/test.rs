@@ -7,7 +7,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use crate::{oracle, shell};
+use crate::{interop, oracle, shell};
 
 /// Run every test and count.
 #[derive(clap::Args)]
@@ -24,6 +24,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     if args.all {
         oracle::install();
+        interop::install();
     }
     let mut command = shell::cargo();
     command.args(["test", "--no-fail-fast"]);

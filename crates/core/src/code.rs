@@ -117,6 +117,7 @@ codes! {
     BAD_ROUTING = 511, "The routes do not compile";
     NOT_SERVED = 512, "The method is not served";
     CLIENT_GONE = 513, "The client went away or sent no body in time";
+    FLOOD = 525, "A connection was closed because its client flooded it";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     // 602 is spent.

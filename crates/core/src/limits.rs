@@ -92,6 +92,20 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// further one cuts the one that has taken the longest.
 pub const TLS_HANDSHAKES: usize = 1_024;
 
+/// Frames that carry nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown types) that a peer may send
+/// at once on an HTTP/2 connection; what is useful allows more.
+pub const HTTP2_CONTROL_FRAMES: u32 = 1_000;
+
+/// Streams that a peer may open and cancel at once on an HTTP/2 connection before they are answered (CVE-2023-44487):
+/// all that are open at a time, and some.
+pub const HTTP2_CANCELLED: u32 = 200;
+
+/// How fast the two allowances above grow again with time alone.
+pub const HTTP2_CONTROL_PER_SECOND: u32 = 50;
+
+/// What one HTTP/2 stream may hold that its connection cannot take yet.
+pub const HTTP2_SEND_BUFFER: usize = 64 << 10;
+
 /// Most connections of one listener.
 pub const CONNECTIONS: usize = 16_384;
 

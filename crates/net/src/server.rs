@@ -79,6 +79,11 @@ pub trait Handler: Send + Sync + 'static {
     fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
         let _ = (connection, result);
     }
+
+    /// Is told of a connection that was closed because the client flooded it with what carries nothing.
+    fn flooded(&self, reason: &'static str, connection: &ConnectionInfo) {
+        let _ = (reason, connection);
+    }
 }
 
 /// Answers requests on one thread. Every [`Handler`] is one.
@@ -103,6 +108,11 @@ pub trait LocalHandler: 'static {
     /// Is told how the transport of a connection has begun; without one, nothing.
     fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
         let _ = (connection, result);
+    }
+
+    /// Is told of a connection that was closed because the client flooded it with what carries nothing.
+    fn flooded(&self, reason: &'static str, connection: &ConnectionInfo) {
+        let _ = (reason, connection);
     }
 
     /// Takes over a stream that does not speak HTTP; see [`Settings::other_after`].
@@ -131,6 +141,10 @@ impl<H: Handler> LocalHandler for H {
 
     fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
         Handler::begun(self, connection, result);
+    }
+
+    fn flooded(&self, reason: &'static str, connection: &ConnectionInfo) {
+        Handler::flooded(self, reason, connection);
     }
 }
 

@@ -48,15 +48,16 @@ impl Raw {
     }
 }
 
-/// A handler made of a closure; remembers what was refused.
+/// A handler made of a closure; remembers what was refused and who flooded.
 pub(crate) struct Closure<F> {
     answer: F,
     pub(crate) refusals: Mutex<Vec<Refusal>>,
+    pub(crate) floods: Mutex<Vec<&'static str>>,
 }
 
 impl<F> Closure<F> {
     pub(crate) fn new(answer: F) -> Self {
-        Self { answer, refusals: Mutex::default() }
+        Self { answer, refusals: Mutex::default(), floods: Mutex::default() }
     }
 }
 
@@ -75,6 +76,10 @@ where
 
     fn refused(&self, refusal: Refusal, _: &ConnectionInfo) {
         self.refusals.lock().unwrap().push(refusal);
+    }
+
+    fn flooded(&self, reason: &'static str, _: &ConnectionInfo) {
+        self.floods.lock().unwrap().push(reason);
     }
 }
 

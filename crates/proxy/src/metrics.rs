@@ -27,6 +27,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Requests refused before they were routed.
     pub refused: Counter,
+    /// Connections closed because their clients flooded them.
+    pub floods: Counter,
     /// Access log lines that were dropped.
     pub log_dropped: Counter,
     /// Tunnels (upgrades and TCP) under way.
@@ -122,6 +124,11 @@ impl Metrics {
         page.one("tutti_proxy_pool_idle_connections", "Idle connections to instances.", &self.pool_idle);
         page.one("tutti_proxy_requests_in_flight", "Requests under way.", &self.in_flight);
         page.one("tutti_proxy_requests_refused_total", "Requests that were malformed.", &self.refused);
+        page.one(
+            "tutti_proxy_connections_flooded_total",
+            "Connections closed because the client sent too much of what carries nothing.",
+            &self.floods,
+        );
         page.one("tutti_proxy_access_log_dropped_total", "Access log lines dropped.", &self.log_dropped);
         page.one("tutti_proxy_tunnels", "Upgraded connections and TCP tunnels under way.", &self.tunnels);
         page.one("tutti_proxy_mirrors_total", "Copies of requests that a mirror answered.", &self.mirrors);

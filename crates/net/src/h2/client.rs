@@ -10,6 +10,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use tutti_core::{Origin, limits};
 
 use super::Settings;
+use super::flood::Side;
 use super::io::{HyperStream, Tasks, TokioTimer};
 use super::server::strip_connection_fields;
 use crate::body::Body;
@@ -29,6 +30,7 @@ pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Begins HTTP/2 on a fresh stream.
 pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connection, Driver), SendError> {
     let tasks = Tasks::default();
+    let (stream, flooded) = HyperStream::new(stream, Side::Client);
     let (requests, connection) = Builder::new(tasks.clone())
         .timer(TokioTimer)
         .max_header_list_size(settings.header_list_bytes)
@@ -39,12 +41,16 @@ pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connectio
         .keep_alive_interval(settings.ping_interval)
         .keep_alive_timeout(settings.ping_timeout)
         .keep_alive_while_idle(true)
-        .handshake(HyperStream(stream))
+        .max_send_buf_size(limits::HTTP2_SEND_BUFFER)
+        .handshake(stream)
         .await
         .map_err(|error| failed(Stage::NothingSent, SendCause::Http2(error)))?;
     let driver = async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "an HTTP/2 connection ended");
+            match flooded.get() {
+                Some(flood) => tracing::warn!("a connection to a service was closed: {}", flood.reason()),
+                None => tracing::debug!(%error, "an HTTP/2 connection ended"),
+            }
         }
         drop(tasks);
     };
@@ -88,7 +94,8 @@ fn was_not_processed(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         if let Some(error) = inner.downcast_ref::<h2::Error>() {
-            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            let refused =
+                error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
             let beyond =
                 error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
             return refused || beyond;

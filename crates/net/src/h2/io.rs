@@ -5,19 +5,101 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
+use tutti_core::limits;
 
+use super::flood::{Flood, Side, Watch};
+use crate::h1::Deadline;
 use crate::stream::Stream;
 
-/// Our stream as hyper's.
+/// Why a connection was ended, if it was for a flood. Read after the connection's end.
+pub(crate) type Flooded = Arc<OnceLock<Flood>>;
+
+/// Our stream as hyper's, with a [`Watch`] on what passes.
 #[derive(Debug)]
-pub(crate) struct HyperStream(pub(crate) Stream);
+pub(crate) struct HyperStream {
+    stream: Stream,
+    watch: Box<Watch>,
+    flooded: Flooded,
+    ending: Option<Box<Ending>>,
+}
+
+/// The end of a connection whose peer floods it: it is told so, and what it still sends is thrown away for a moment, so that
+/// the word is not lost by a reset.
+#[derive(Debug)]
+struct Ending {
+    farewell: Vec<u8>,
+    told: bool,
+    left: usize,
+    deadline: Deadline,
+}
+
+impl HyperStream {
+    pub(crate) fn new(stream: Stream, side: Side) -> (Self, Flooded) {
+        let flooded = Flooded::default();
+        let watch = Box::new(Watch::new(side, tokio::time::Instant::now()));
+        (Self { stream, watch, flooded: Arc::clone(&flooded), ending: None }, flooded)
+    }
+
+    /// From now on the peer is not listened to.
+    fn refuse(&mut self, flood: Flood) {
+        // It is set once: nothing is watched after the first.
+        let _ = self.flooded.set(flood);
+        let mut deadline = Deadline::default();
+        deadline.set(limits::HTTP_LINGER_TIME);
+        let farewell = self.watch.farewell().map(Vec::from).unwrap_or_default();
+        let left = limits::HTTP_LINGER_BYTES;
+        self.ending = Some(Box::new(Ending { farewell, told: false, left, deadline }));
+    }
+
+    fn wrote(&mut self, written: usize, bufs: &[io::IoSlice<'_>]) {
+        let mut left = written;
+        for buf in bufs {
+            let part = left.min(buf.len());
+            self.watch.sent(buf.get(..part).unwrap_or_default());
+            left -= part;
+        }
+    }
+}
+
+impl Ending {
+    /// Ready when the connection can be closed.
+    fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let over = || io::Error::new(io::ErrorKind::ConnectionAborted, "the peer floods the connection");
+        if self.deadline.poll_passed(cx).is_ready() {
+            return Poll::Ready(over());
+        }
+        while !self.farewell.is_empty() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.farewell)) {
+                Ok(written @ 1..) => drop(self.farewell.drain(..written)),
+                _ => return Poll::Ready(over()),
+            }
+        }
+        if !self.told {
+            let shut = ready!(Pin::new(&mut *stream).poll_shutdown(cx));
+            self.told = true;
+            if shut.is_err() {
+                return Poll::Ready(over());
+            }
+        }
+        let mut space = [0; 4 << 10];
+        loop {
+            let mut room = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut room));
+            let read = read.map_or(0, |()| room.filled().len());
+            self.left = self.left.saturating_sub(read);
+            if read == 0 || self.left == 0 {
+                return Poll::Ready(over());
+            }
+        }
+    }
+}
 
 impl Read for HyperStream {
     #[expect(unsafe_code, reason = "hyper's buffer can be filled without a copy in no other way")]
@@ -26,11 +108,26 @@ impl Read for HyperStream {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(ending) = &mut this.ending {
+            return ending.poll(&mut this.stream, cx).map(Err);
+        }
         // SAFETY: `as_mut` asks that no initialised byte of the cursor is de-initialised. The slice is given only to `ReadBuf`,
         // through which bytes can be written and never un-initialised.
         let room = unsafe { buf.as_mut() };
         let mut room = ReadBuf::uninit(room);
-        ready!(Pin::new(&mut self.get_mut().0).poll_read(cx, &mut room))?;
+        ready!(Pin::new(&mut this.stream).poll_read(cx, &mut room))?;
+        let flood = match room.filled() {
+            [] => None,
+            bytes => this.watch.received(bytes, tokio::time::Instant::now()),
+        };
+        if let Some(flood) = flood {
+            this.refuse(flood);
+            return match &mut this.ending {
+                Some(ending) => ending.poll(&mut this.stream, cx).map(Err),
+                None => Poll::Pending,
+            };
+        }
         let filled = room.filled().len();
         // SAFETY: `advance` asks that so many bytes are initialised; `ReadBuf` counts as filled only bytes that are.
         unsafe { buf.advance(filled) };
@@ -40,7 +137,13 @@ impl Read for HyperStream {
 
 impl Write for HyperStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, buf)
+        let this = self.get_mut();
+        if this.ending.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
+        this.wrote(written, &[io::IoSlice::new(buf)]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -48,7 +151,13 @@ impl Write for HyperStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        if this.ending.is_some() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
+        this.wrote(written, bufs);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -56,11 +165,11 @@ impl Write for HyperStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(cx)
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 

@@ -1,9 +1,13 @@
 //! HTTP/2 (RFC 9113) with prior knowledge, through hyper.
 
 pub mod client;
+mod flood;
+mod frames;
 mod io;
 pub(crate) mod server;
 mod streams;
+#[cfg(test)]
+mod testing;
 
 use std::time::Duration;
 

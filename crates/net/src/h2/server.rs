@@ -13,6 +13,7 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::{Service, service_fn};
 use tutti_core::{Origin, limits};
 
+use super::flood::Side;
 use super::io::{HyperStream, LocalTasks, Tasks, TokioTimer};
 use super::streams::{Outgoing, Streams, Watched};
 use crate::body::Body;
@@ -29,7 +30,9 @@ pub(crate) async fn serve<H: Handler>(stream: Stream, shared: &Arc<Shared<H>>, i
         let (shared, info) = (Arc::clone(shared), Arc::clone(&info));
         async move { Ok::<_, Infallible>(answer(&shared, request, &info).await.map(Outgoing)) }
     });
-    run(stream, service, Tasks::default(), &shared.settings.h2, &shared.drain).await;
+    if let Some(reason) = run(stream, service, Tasks::default(), &shared.settings.h2, &shared.drain).await {
+        Handler::flooded(&*shared.handler, reason, &info);
+    }
 }
 
 /// Serves a connection to its end, on this thread.
@@ -43,10 +46,21 @@ pub(crate) async fn serve_local<H: LocalHandler>(
         let (shared, info) = (Arc::clone(shared), Arc::clone(&info));
         async move { Ok::<_, Infallible>(answer(&shared, request, &info).await.map(Outgoing)) }
     });
-    run(stream, service, LocalTasks::default(), &shared.settings.h2, &shared.drain).await;
+    if let Some(reason) =
+        run(stream, service, LocalTasks::default(), &shared.settings.h2, &shared.drain).await
+    {
+        LocalHandler::flooded(&*shared.handler, reason, &info);
+    }
 }
 
-async fn run<S, E>(stream: Stream, service: S, tasks: E, settings: &super::Settings, drain: &DrainSignal)
+/// Says why, if it was closed because the client flooded it.
+async fn run<S, E>(
+    stream: Stream,
+    service: S,
+    tasks: E,
+    settings: &super::Settings,
+    drain: &DrainSignal,
+) -> Option<&'static str>
 where
     S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible>,
     Watched<E>: Http2ServerConnExec<S::Future, Outgoing> + Clone,
@@ -62,9 +76,11 @@ where
         .initial_connection_window_size(settings.connection_window)
         .max_pending_accept_reset_streams(limits::HTTP2_PENDING_RESETS)
         .max_local_error_reset_streams(limits::HTTP2_ERROR_RESETS)
+        .max_send_buf_size(limits::HTTP2_SEND_BUFFER)
         .keep_alive_interval(settings.ping_interval)
         .keep_alive_timeout(settings.ping_timeout);
-    let mut connection = pin!(builder.serve_connection(HyperStream(stream), service));
+    let (stream, flooded) = HyperStream::new(stream, Side::Server);
+    let mut connection = pin!(builder.serve_connection(stream, service));
     let end = tokio::select! {
         end = connection.as_mut() => end,
         () = drain.draining() => {
@@ -80,9 +96,26 @@ where
             }
         }
     };
-    if let Err(error) = end {
-        tracing::debug!(%error, "an HTTP/2 connection ended");
+    let error = end.err()?;
+    tracing::debug!(%error, "an HTTP/2 connection ended");
+    flooded.get().map(|flood| flood.reason()).or_else(|| is_calmed(&error).then_some(CALMED))
+}
+
+/// What h2 found itself.
+const CALMED: &str = "an HTTP/2 connection carries too many resets, small frames or pieces of a head";
+
+/// Whether h2 has closed the connection with ENHANCE_YOUR_CALM.
+fn is_calmed(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(error) = inner.downcast_ref::<h2::Error>() {
+            return error.is_go_away()
+                && error.is_library()
+                && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        source = inner.source();
     }
+    false
 }
 
 async fn answer<H: LocalHandler>(

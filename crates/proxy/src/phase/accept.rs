@@ -61,6 +61,10 @@ impl LocalHandler for Connections {
         self.worker.recorder.refused(&self.plan.borrow(), connection, &refusal);
     }
 
+    fn flooded(&self, reason: &'static str, connection: &ConnectionInfo) {
+        self.worker.recorder.flooded(&self.plan.borrow(), connection, reason);
+    }
+
     /// A door's port may speak anything: what is not HTTP is carried as it is.
     async fn other(&self, stream: Stream, connection: &ConnectionInfo) {
         StreamHandler::handle(self, stream, connection).await;

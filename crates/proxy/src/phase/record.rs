@@ -47,16 +47,41 @@ impl Recorder {
     /// A request was refused by the codec.
     pub fn refused(&self, listener: &ListenerPlan, connection: &ConnectionInfo, refusal: &Refusal) {
         self.metrics.refused.inc();
-        self.metrics.fault(code::BAD_REQUEST, Origin::Client);
+        self.unheard(
+            listener,
+            connection,
+            (code::BAD_REQUEST, "TUT0507"),
+            refusal.status.as_u16(),
+            refusal.reason,
+        );
+    }
+
+    /// A connection was closed because its client flooded it.
+    pub fn flooded(&self, listener: &ListenerPlan, connection: &ConnectionInfo, reason: &'static str) {
+        self.metrics.floods.inc();
+        tracing::debug!(listener = %listener.name, peer = %connection.peer, reason, "a connection was closed");
+        self.unheard(listener, connection, (code::FLOOD, "TUT0525"), CLIENT_GONE, reason);
+    }
+
+    /// Records what no handler saw; the reason stands where the path would.
+    fn unheard(
+        &self,
+        listener: &ListenerPlan,
+        connection: &ConnectionInfo,
+        (code, fault): (Code, &'static str),
+        status: u16,
+        reason: &'static str,
+    ) {
+        self.metrics.fault(code, Origin::Client);
         self.feed.record(&Line {
             at: SystemTime::now(),
             listener: &listener.name,
             route: None,
             client: connection.peer.socket_addr().map(|peer| peer.ip()),
             method: "-",
-            path: refusal.reason,
+            path: reason,
             protocol: protocol(connection.protocol),
-            status: refusal.status.as_u16(),
+            status,
             bytes_in: 0,
             bytes_out: 0,
             duration: std::time::Duration::ZERO,
@@ -65,7 +90,7 @@ impl Recorder {
             attempts: 0,
             request_id: b"-",
             trace_id: b"-",
-            fault: Some("TUT0507"),
+            fault: Some(fault),
         });
     }
 }

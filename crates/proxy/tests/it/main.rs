@@ -1,16 +1,25 @@
 //! The data plane end to end: real sockets on loopback, real upstreams made with `tutti-net`, real threads.
 
 // A scenario that meets what it did not expect has failed, in its helpers too.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout
+)]
 
 mod balance;
 mod bodies;
 mod door;
 mod drain;
 mod faults;
+mod frames;
 mod harness;
+mod hostile;
 mod http2;
 mod hygiene;
+mod interop;
 mod mirror;
 mod retries;
 mod routing;

@@ -5,6 +5,7 @@ use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::h2::testing::frame;
 
 fn ask(body: Body) -> Request<Body> {
     Request::post("/a?b").header("host", "h:1").header("connection", "x").body(body).unwrap()
@@ -25,15 +26,6 @@ fn a_request_has_the_same_form_after_going_there_and_back() {
     let mut connect =
         Request::builder().method("CONNECT").uri("h:1").header("host", "h:1").body(Body::empty()).unwrap();
     assert!(to_their_form(&mut connect).is_err());
-}
-
-/// A frame of RFC 9113 section 4.1.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
-    out.extend([kind, flags]);
-    out.extend(stream.to_be_bytes());
-    out.extend(payload);
-    out
 }
 
 /// A server that settles, waits for a request, and then says what it was given.
@@ -87,4 +79,63 @@ async fn a_stream_of_unknown_length_is_not_given_back() {
     assert!(error.request.is_none());
     drop(sender);
     let _: Frame<Bytes> = Frame::data(Bytes::new());
+}
+
+/// A server that repeats itself, a little more often than the client should bear; what became of the request, and the
+/// code of the client's farewell.
+async fn insisting(head: Vec<u8>, again: Vec<u8>, most: usize) -> (SendError, Option<u32>) {
+    let (near, mut far) = crate::testing::tcp_pair().await;
+    let server = tokio::spawn(async move {
+        far.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        far.read_exact(&mut [0; 24]).await.unwrap();
+        crate::h2::testing::until(&mut far, 1).await.unwrap();
+        far.write_all(&head).await.unwrap();
+        for _ in 0..most + 100 {
+            if far.write_all(&again).await.is_err() {
+                break;
+            }
+        }
+        // Its side stays open: only the client can end it.
+        crate::h2::testing::goodbye(&mut far).await
+    });
+    let (mut connection, driver) = handshake(near, &Settings::default()).await.unwrap();
+    let driver = tokio::spawn(driver);
+    let error = connection.send(ask(Body::empty())).await.unwrap_err();
+    drop(connection);
+    driver.await.unwrap();
+    (error, server.await.unwrap())
+}
+
+/// `:status 103`, as a literal (RFC 7541 section 6.2.2).
+const EARLY_HINTS: &[u8] = b"\x08\x03103";
+
+#[tokio::test]
+async fn a_hostile_service_is_given_up() {
+    for (what, head, again, most) in [
+        ("PING", vec![], frame(6, 0, 0, &[0; 8]), limits::HTTP2_CONTROL_FRAMES as usize),
+        ("SETTINGS", vec![], frame(4, 0, 0, &[]), limits::HTTP2_CONTROL_FRAMES as usize),
+        ("1xx without end", vec![], frame(1, 4, 1, EARLY_HINTS), 10 * limits::HTTP2_STREAMS as usize),
+        ("a head without end", frame(1, 0, 1, b"\x88"), frame(9, 0, 1, b"\x00\x01a\x01b"), 10),
+    ] {
+        let (error, code) = insisting(head, again, most).await;
+        assert_eq!(error.stage, Stage::Sent, "{what}: {error:?}");
+        assert_eq!(code, Some(11), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_an_answer_that_came() {
+    let mut head = b"\x88".to_vec();
+    for number in 0..80_u8 {
+        head.extend([0, 2, b'a' + number / 26, b'a' + number % 26, 0x7f, 0xe1, 0x06]);
+        head.extend(vec![b'v'; 992]);
+    }
+    let mut script = Vec::new();
+    let pieces: Vec<_> = head.chunks(16_000).collect();
+    for (at, piece) in pieces.iter().enumerate() {
+        let last = u8::from(at + 1 == pieces.len()) * 4;
+        script.extend(if at == 0 { frame(1, 1 | last, 1, piece) } else { frame(9, last, 1, piece) });
+    }
+    // We refuse the stream; the service has carried the request out.
+    assert_eq!(against(script, Body::full("body")).await.stage, Stage::Sent);
 }

@@ -1,0 +1,172 @@
+//! What a peer may send besides requests and answers: frames that cost us work and carry nothing.
+//!
+//! h2 bounds what such frames make us *hold*, but not how many of them it works through: PING, SETTINGS, PRIORITY,
+//! WINDOW_UPDATE, unknown types and streams that are opened and cancelled (CVE-2019-9512, -9513, -9515, -9518,
+//! CVE-2023-44487) cost the peer a few bytes each and us an answer, a look or a request to a service. So the heads of
+//! the frames are watched as they pass, and each kind has an allowance that grows with time and with what is useful.
+//! What a client really does is far below it: two WINDOW_UPDATE for each DATA frame it got, a PING now and then.
+
+use tokio::time::Instant;
+use tutti_core::limits;
+
+use super::frames::{Frame, Heads, kind};
+
+/// Which end of the connection we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The peer asks.
+    Server,
+    /// The peer answers.
+    Client,
+}
+
+/// What there was too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flood {
+    /// Frames that carry nothing.
+    Control,
+    /// Cancelled streams.
+    Resets,
+    /// Interim responses.
+    Interim,
+}
+
+impl Flood {
+    /// In fixed words, for logs.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Flood::Control => "an HTTP/2 connection carries too many control frames",
+            Flood::Resets => "an HTTP/2 connection carries too many cancelled streams",
+            Flood::Interim => "an HTTP/2 connection carries too many interim responses",
+        }
+    }
+}
+
+/// Watches the frames of one connection, both ways.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    side: Side,
+    inbound: Heads,
+    outbound: Heads,
+    control: Allowance,
+    resets: Allowance,
+    interim: Allowance,
+    last_stream: u32,
+}
+
+impl Watch {
+    /// A watch on a fresh connection.
+    pub(crate) fn new(side: Side, now: Instant) -> Self {
+        let (inbound, outbound) = match side {
+            Side::Server => (Heads::after_preface(), Heads::default()),
+            Side::Client => (Heads::default(), Heads::after_preface()),
+        };
+        let slow = limits::HTTP2_CONTROL_PER_SECOND;
+        Self {
+            side,
+            inbound,
+            outbound,
+            control: Allowance::new(limits::HTTP2_CONTROL_FRAMES, slow, now),
+            resets: Allowance::new(limits::HTTP2_CANCELLED, slow, now),
+            interim: Allowance::new(INTERIM * limits::HTTP2_STREAMS, 0, now),
+            last_stream: 0,
+        }
+    }
+
+    /// Takes in what came; says what there is too much of.
+    pub(crate) fn received(&mut self, bytes: &[u8], now: Instant) -> Option<Flood> {
+        let Self { side, inbound, control, resets, interim, last_stream, .. } = self;
+        let mut flood = None;
+        inbound.feed(bytes, |frame| {
+            let over = match frame.kind {
+                kind::HEADERS if *side == Side::Server => {
+                    *last_stream = (*last_stream).max(frame.stream);
+                    control.give(PER_MESSAGE);
+                    None
+                }
+                kind::HEADERS => interim.take(now).then_some(Flood::Interim),
+                // h2 counts those that are small; the last one of a stream is one of its request.
+                kind::DATA if frame.length > 0 || frame.ends_stream() => None,
+                // h2 bounds them for each field section.
+                kind::CONTINUATION => None,
+                kind::RST_STREAM => resets.take(now).then_some(Flood::Resets),
+                _ => control.take(now).then_some(Flood::Control),
+            };
+            flood = flood.or(over);
+        });
+        flood
+    }
+
+    /// Takes in what was sent.
+    pub(crate) fn sent(&mut self, bytes: &[u8]) {
+        let Self { side, outbound, control, resets, interim, .. } = self;
+        outbound.feed(bytes, |frame: Frame| match frame.kind {
+            kind::HEADERS => {
+                control.give(PER_MESSAGE);
+                // An answer has begun, or a request was made: cancelling it is no more than it cost.
+                resets.give(1);
+                if *side == Side::Client {
+                    interim.give(INTERIM);
+                }
+            }
+            kind::DATA => control.give(PER_DATA),
+            _ => {}
+        });
+    }
+
+    /// The frame to end with (RFC 9113 section 6.8: GOAWAY with ENHANCE_YOUR_CALM), if one can be begun now.
+    pub(crate) fn farewell(&self) -> Option<[u8; 17]> {
+        if !self.outbound.between_frames() {
+            return None;
+        }
+        let [a, b, c, d] = self.last_stream.to_be_bytes();
+        Some([0, 0, 8, kind::GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM])
+    }
+}
+
+/// RFC 9113 section 7.
+const ENHANCE_YOUR_CALM: u8 = 11;
+
+/// Control frames that a message allows: windows, priorities, a ping.
+const PER_MESSAGE: u32 = 4;
+
+/// Control frames that a DATA frame of ours allows: its window, the connection's, a measurement of the way's capacity.
+const PER_DATA: u32 = 4;
+
+/// Field sections that may follow a request of ours: interim ones, the answer's and its trailers.
+const INTERIM: u32 = limits::HTTP_INTERIM_RESPONSES as u32 + 2;
+
+/// A number of things that may happen, growing with time up to where it began.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    most: u32,
+    per_second: u32,
+    grown: Instant,
+}
+
+impl Allowance {
+    fn new(most: u32, per_second: u32, now: Instant) -> Self {
+        Self { left: most, most, per_second, grown: now }
+    }
+
+    fn give(&mut self, more: u32) {
+        self.left = self.left.saturating_add(more).min(self.most);
+    }
+
+    /// Takes one; `true` when there was none.
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.grown).as_millis();
+        let grown = passed.saturating_mul(u128::from(self.per_second)) / 1_000;
+        if grown > 0 {
+            self.grown = now;
+            self.give(u32::try_from(grown).unwrap_or(u32::MAX));
+        }
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        left.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests;

