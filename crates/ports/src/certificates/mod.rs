@@ -3,9 +3,13 @@
 //! The room that keeps certificates renews and replaces them whenever it likes; a listener asks anew for every
 //! handshake, so that a change is in force with the next connection and cuts none.
 
+mod policy;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+pub use policy::{Acme, Challenge, DnsHook, ExternalAccount, OnDemand, Policy};
 
 /// A certificate with its key, and what proves that it was not revoked.
 #[derive(Clone)]
