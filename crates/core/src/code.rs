@@ -3,7 +3,8 @@
 //! A code never changes its meaning and is never used again. Each has a page, `docs/errors/TUTnnnn.md`
 //! with cause and remedy, that `tutti explain` prints; `cargo xtask tidy` proves that none is missing.
 //!
-//! Blocks: 01xx model · 02xx supervisor · 03xx store · 04xx registry · 05xx proxy and net · 06xx command line.
+//! Blocks: 01xx model · 02xx supervisor · 03xx store · 04xx registry · 05xx proxy and net · 06xx command line ·
+//! 07xx trust.
 
 use std::fmt;
 use std::str::FromStr;
@@ -121,6 +122,16 @@ codes! {
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     // 602 is spent.
+    // 07xx: trust
+    AUTHORITY = 701, "The development authority cannot be read or made";
+    TRUST_STORE = 702, "A list of trusted authorities could not be changed";
+    SEAL = 703, "A sealed secret cannot be opened";
+    ACME_REFUSED = 704, "The certificate authority refused";
+    ACME_CHALLENGE = 705, "The certificate authority could not find out that a name is ours";
+    ACME_WAIT = 706, "The certificate authority asks to wait";
+    ACME_UNREACHABLE = 707, "The certificate authority cannot be reached";
+    DNS_HOOK = 708, "The program that writes DNS records failed";
+    CERTIFICATE_ENDS = 709, "A certificate ends soon and could not be renewed";
 }
 
 #[cfg(test)]

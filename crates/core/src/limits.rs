@@ -214,3 +214,36 @@ pub const REGISTRY_SUSPECTS: usize = 1_024;
 
 /// Calls to the registry that wait to be carried out; further callers wait.
 pub const REGISTRY_CALLS: usize = 1_024;
+
+/// Certificates of the development authority that are kept for names that clients brought up.
+pub const DEVELOPMENT_CERTIFICATES: usize = 512;
+
+/// Names of one certificate: what Let's Encrypt allows.
+pub const CERTIFICATE_NAMES: usize = 100;
+
+/// ACME orders under way at a time: authorities limit how many are pending, and each holds a connection.
+pub const ACME_ORDERS: usize = 4;
+
+/// Names for which a client brought up a certificate that an authority was asked for.
+pub const ON_DEMAND_NAMES: usize = 1_000;
+
+/// Such names that are begun in a minute; what comes after is refused until the next.
+pub const ON_DEMAND_PER_MINUTE: u32 = 10;
+
+/// Handshakes that wait for a certificate which is being ordered.
+pub const ON_DEMAND_WAITERS: usize = 256;
+
+/// How long a handshake waits for a certificate which is being ordered.
+pub const ON_DEMAND_WAIT: Duration = Duration::from_secs(30);
+
+/// Names that were refused on demand and are refused again for a minute without asking.
+pub const ON_DEMAND_REFUSED: usize = 1_024;
+
+/// Longest time for one exchange with an ACME authority.
+pub const ACME_EXCHANGE: Duration = Duration::from_secs(30);
+
+/// Longest time for a whole ACME order, the check of its names included.
+pub const ACME_ORDER: Duration = Duration::from_secs(300);
+
+/// Largest answer of an ACME authority: a chain of certificates has some 10 kB.
+pub const ACME_ANSWER_BYTES: usize = 1 << 20;
