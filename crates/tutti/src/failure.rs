@@ -13,7 +13,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
             || link.downcast_ref::<tutti_supervisor::SupervisorError>().and_then(|error| error.code());
         let data = || link.downcast_ref::<tutti_store::dir::DirError>().and_then(|error| error.code());
         let edge = || link.downcast_ref::<tutti_proxy::ApplyError>().and_then(|error| error.code());
-        control.or_else(supervisor).or_else(data).or_else(edge)
+        let trust = || link.downcast_ref::<tutti_trust::TrustError>().and_then(|error| error.code());
+        control.or_else(supervisor).or_else(data).or_else(edge).or_else(trust)
     })
 }
 

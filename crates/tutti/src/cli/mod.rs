@@ -21,6 +21,7 @@ mod scale;
 mod start;
 mod stop;
 mod top;
+pub(crate) mod trust;
 mod up;
 mod version;
 
@@ -125,6 +126,8 @@ enum Verb {
     Config(config::Config),
     /// Find out why something does not start
     Doctor(doctor::Doctor),
+    /// Have this machine trust the development certificates
+    Trust(trust::Trust),
     /// Explain an error code
     Explain(explain::Explain),
     /// Print the version
@@ -158,6 +161,7 @@ impl Cli {
             Verb::Top(verb) => verb.run(&context),
             Verb::Config(verb) => verb.run(&context),
             Verb::Doctor(verb) => verb.run(&context),
+            Verb::Trust(verb) => verb.run(&context),
             Verb::Explain(verb) => verb.run(&context),
             Verb::Version(verb) => verb.run(&context),
             Verb::Completions(verb) => verb.run(&context),

@@ -27,3 +27,4 @@ mod long;
 mod operate;
 mod rolling;
 mod start;
+mod trust;
