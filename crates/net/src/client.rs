@@ -10,7 +10,7 @@ use http::{Request, Response};
 use crate::body::Body;
 use crate::error::{BodyError, ConnectError, SendCause, SendError, Stage};
 use crate::stream::{Addr, Stream};
-use crate::{h1, h2};
+use crate::{h1, h2, tls};
 
 /// What a one-shot request may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub enum ClientError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// No secure connection.
+    #[error("the TLS handshake failed")]
+    Tls(#[source] std::io::Error),
     /// No response.
     #[error(transparent)]
     Send(#[from] SendError),
@@ -57,8 +60,31 @@ pub async fn request(
     limits: Limits,
 ) -> Result<Response<Bytes>, ClientError> {
     fill_in_host(&mut request, addr);
+    exchange(addr, None, request, limits).await
+}
+
+/// The same over TLS; the connection's name is the one that `tls` was made for.
+pub async fn request_tls(
+    addr: &Addr,
+    tls: &tls::Client,
+    mut request: Request<Body>,
+    limits: Limits,
+) -> Result<Response<Bytes>, ClientError> {
+    fill_in_host(&mut request, addr);
+    exchange(addr, Some(tls), request, limits).await
+}
+
+async fn exchange(
+    addr: &Addr,
+    tls: Option<&tls::Client>,
+    request: Request<Body>,
+    limits: Limits,
+) -> Result<Response<Bytes>, ClientError> {
     let exchange = async {
-        let stream = Stream::connect(addr, limits.timeout).await?;
+        let mut stream = Stream::connect(addr, limits.timeout).await?;
+        if let Some(tls) = tls {
+            (stream, _) = tls.connect(stream).await.map_err(ClientError::Tls)?;
+        }
         let home = Weak::<h1::client::Nowhere>::new();
         let connection = h1::client::Connection::new(stream, &h1::Settings::default(), home);
         let (parts, body) = connection.send(request).await?.into_parts();

@@ -169,7 +169,7 @@ impl Trust {
         let vault = Vault::new(Arc::clone(&self.store), seal, acme);
         let clock = Arc::clone(&self.shared.clock);
         let authority =
-            AcmeAuthority::new(acme, vault.clone(), self.shared.board.clone(), Arc::clone(&clock));
+            AcmeAuthority::new(acme, vault.clone(), self.shared.board.clone(), Arc::clone(&clock))?;
         let tools = Tools {
             authority: Arc::new(authority),
             vault,

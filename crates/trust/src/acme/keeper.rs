@@ -113,7 +113,8 @@ impl Keeper {
             acme.certificates.iter().map(|names| (Vault::id(names), names)).collect();
         for (id, record) in keeper.tools.vault.records().await? {
             let listed = wanted.contains_key(&id);
-            if !listed && !(record.on_demand && acme.on_demand.is_some()) {
+            let brought = record.on_demand && acme.on_demand.is_some();
+            if !(listed || brought) {
                 continue;
             }
             let mut work = keeper.work(record.names.clone(), !listed);

@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod ask;
 pub(crate) mod board;
 pub(crate) mod hook;
+pub(crate) mod http;
 pub(crate) mod keeper;
 pub(crate) mod order;
 pub(crate) mod vault;

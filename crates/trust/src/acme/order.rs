@@ -15,6 +15,7 @@ use tutti_ports::certificates::{Acme, Challenge, DnsHook};
 use super::account::{AccountSlot, refusal, within};
 use super::board::{Board, Posted};
 use super::hook::{self, Errand};
+use super::http::Https;
 use super::vault::Vault;
 use crate::error::TrustError;
 use crate::model::renewal::Window;
@@ -55,6 +56,7 @@ pub(crate) trait Authority: Send + Sync + 'static {
 /// An authority that speaks ACME.
 pub(crate) struct AcmeAuthority {
     account: AccountSlot,
+    https: Https,
     board: Board,
     hook: Option<DnsHook>,
     clock: Arc<dyn Clock>,
@@ -70,9 +72,15 @@ struct Scaffold {
 }
 
 impl AcmeAuthority {
-    pub(crate) fn new(acme: &Acme, vault: Vault, board: Board, clock: Arc<dyn Clock>) -> Self {
-        let account = AccountSlot::new(acme.clone(), vault);
-        Self { account, board, hook: acme.dns_hook.clone(), clock }
+    pub(crate) fn new(
+        acme: &Acme,
+        vault: Vault,
+        board: Board,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TrustError> {
+        let https = Https::new(acme.trusted_root.as_deref())?;
+        let account = AccountSlot::new(acme.clone(), vault, https.clone());
+        Ok(Self { account, https, board, hook: acme.dns_hook.clone(), clock })
     }
 
     async fn begin(&self, wanted: &Wanted) -> Result<Order, TrustError> {
@@ -217,7 +225,13 @@ impl Authority for AcmeAuthority {
         {
             self.account.unknown().await?;
         }
-        done
+        match done {
+            // The library drops the header; the way to the authority has seen it.
+            Err(TrustError::Wait { after, why }) => {
+                Err(TrustError::Wait { after: self.https.told_to_wait().or(after), why })
+            }
+            other => other,
+        }
     }
 
     async fn window(&self, ari_id: &str) -> Result<(Window, Duration), TrustError> {

@@ -168,7 +168,7 @@ pub fn may_speak_for(name: &str) -> bool {
     let under = |reserved: &&str| {
         name.strip_suffix(*reserved).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    RESERVED.iter().any(|reserved| under(&reserved))
+    RESERVED.iter().any(under)
 }
 
 const LOOPBACK_6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

@@ -95,8 +95,8 @@ impl Desk {
         if open.here.is_none() || !wanted || open.others.len() >= limits::DEVELOPMENT_CERTIFICATES {
             return None;
         }
-        let authority = self.authority().inspect_err(|error| told(error)).ok()?;
-        let made = self.issue(&authority, &[name.to_owned()]).inspect_err(|error| told(error)).ok()?;
+        let authority = self.authority().inspect_err(told).ok()?;
+        let made = self.issue(&authority, &[name.to_owned()]).inspect_err(told).ok()?;
         self.open.rcu(|open| {
             let mut others = open.others.clone();
             others.insert(name.to_owned(), Arc::clone(&made));

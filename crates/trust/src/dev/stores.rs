@@ -91,8 +91,11 @@ enum Kind {
     Keychain(PathBuf),
 }
 
+/// A folder of certificates: whose, where, the name of our file, and the programs after an addition and after a removal.
+type Folder = (&'static str, &'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+
 /// The folders of Linux distributions.
-const FOLDERS: [(&str, &str, &str, &[&str], &[&str]); 4] = [
+const FOLDERS: [Folder; 4] = [
     (
         "Debian, Ubuntu, Alpine",
         "usr/local/share/ca-certificates",

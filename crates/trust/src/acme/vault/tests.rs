@@ -102,7 +102,7 @@ async fn only_one_process_orders_a_certificate_at_a_time_and_a_dead_one_is_not_w
     one.while_mine(turn, work).await;
     let turn = other.take_turn("x").await.unwrap();
     // This process dies: it keeps nothing alive.
-    drop(turn);
+    let Turn { .. } = turn;
     tokio::time::sleep(LEASE * 2).await;
     assert!(one.take_turn("x").await.is_ok());
 }
