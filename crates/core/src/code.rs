@@ -119,6 +119,9 @@ codes! {
     NOT_SERVED = 512, "The method is not served";
     CLIENT_GONE = 513, "The client went away or sent no body in time";
     FLOOD = 525, "A connection was closed because its client flooded it";
+    RATE_LIMITED = 540, "A caller asks too often";
+    ADDRESS_DENIED = 541, "The route is not for the caller's address";
+    RATES_UNKNOWN = 542, "The counts of a rate limit cannot be had";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     // 602 is spent.

@@ -154,6 +154,15 @@ pub const ROUTE_REGEX_BYTES: usize = 1 << 20;
 /// Most listeners and doors of one process; each costs a socket for each worker.
 pub const LISTENERS: usize = 4_096;
 
+/// Callers that one rate limit tells apart; the counts of one are 16 to 100 bytes. Who comes after shares a place with others.
+pub const RATE_KEYS: usize = 65_536;
+
+/// Places that callers beyond [`RATE_KEYS`] share, by the hash of their name.
+pub const RATE_CROWD: usize = 1_024;
+
+/// How long a request waits for counts of rate limits that are kept elsewhere.
+pub const RATE_STORE_DEADLINE: Duration = Duration::from_millis(100);
+
 /// Most requests that one worker has under way; what comes after is refused with 503.
 pub const WORKER_REQUESTS: u64 = 65_536;
 

@@ -11,12 +11,14 @@
 //! | [`door::Door`] | `proxy` | `supervisor`, to learn the address at which a peer is reached |
 //! | [`traffic::Traffic`] | `proxy` | `supervisor`, to stop an instance when its last request is done |
 //! | [`certificates::Certificates`] | `trust` | `proxy`, for its listeners |
+//! | [`rate::RateStore`] | `proxy` (in this process) | `proxy`, for limits of rate |
 //! | [`routing`] | types only | `model` makes them, `proxy` compiles them |
 
 pub mod catalog;
 pub mod certificates;
 pub mod door;
 pub mod exec;
+pub mod rate;
 pub mod routing;
 pub mod state;
 pub mod traffic;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tutti_core::{ServiceName, limits};
+use tutti_ports::rate::RateStore;
 
 pub use crate::model::balance::Balance;
 pub use crate::model::budget::Allowance;
@@ -46,6 +48,8 @@ pub struct Options {
     pub connections: usize,
     /// Proxies in front of the edge whose `X-Forwarded-*` are believed. None by default.
     pub trusted_proxies: Vec<Range>,
+    /// Who counts requests against limits of rate; `None` for this process alone.
+    pub rates: Option<Arc<dyn RateStore>>,
     /// Where requests are recorded; `None` for nowhere.
     pub access_log: Option<AccessLogOptions>,
     /// How long [`crate::Proxy::shutdown`] waits for requests under way.
@@ -71,6 +75,7 @@ impl Default for Options {
             cool_off: Duration::from_secs(1),
             connections: limits::CONNECTIONS,
             trusted_proxies: Vec::new(),
+            rates: None,
             access_log: None,
             drain_patience: Duration::from_secs(10),
         }

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tutti_core::{ServiceName, limits};
 use tutti_ports::catalog::{AppProtocol, Catalog, View};
+use tutti_ports::rate::{Policy, RateStore};
 use tutti_ports::routing::{Backend, Routing, Serve};
 
 use crate::access_log::{self, Opened};
 use crate::config::Options;
 use crate::error::ApplyError;
+use crate::guard::store::LocalStore;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::phase::record::Recorder;
@@ -34,6 +36,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who is asked about instances, and told of suspicions.
     pub catalog: Arc<dyn Catalog>,
+    /// Who counts requests against limits of rate.
+    pub rates: Arc<dyn RateStore>,
     /// The beginning of the engine's clock.
     pub origin: Instant,
     pub(crate) control: tokio::sync::Mutex<Control>,
@@ -90,6 +94,10 @@ impl Proxy {
         let view = Arc::clone(&catalog.watch().borrow());
         let shared = Arc::new(Shared {
             adopted: links.iter().map(|_| AtomicU64::new(0)).collect(),
+            rates: match &options.rates {
+                Some(rates) => Arc::clone(rates),
+                None => Arc::new(LocalStore::new(Arc::clone(&metrics))),
+            },
             options,
             metrics: Arc::clone(&metrics),
             catalog,
@@ -259,12 +267,14 @@ impl Shared {
                 }
             }
         }
+        let policies = policies(edge.iter().map(|(_, plan)| &**plan));
         control.edge = edge;
         control.clusters.policies =
             routing.upstreams.into_iter().map(|(service, upstream)| (service, Arc::new(upstream))).collect();
         let generation = self.publish(&mut control);
         drop(control);
         self.all_adopted(generation).await;
+        self.rates.retain(&policies);
         Ok(())
     }
 
@@ -396,6 +406,17 @@ impl Shared {
         self.snapshots.send_replace(Arc::new(snapshot));
         control.generation
     }
+}
+
+/// The rate limits that are in force.
+fn policies<'a>(plans: impl Iterator<Item = &'a ListenerPlan>) -> Vec<Arc<Policy>> {
+    let routes = plans.filter_map(|plan| match &plan.serve {
+        crate::snapshot::plan::Serve::Http(routes) => Some(&routes.routes),
+        crate::snapshot::plan::Serve::Tcp(_) => None,
+    });
+    let guards = routes.flatten().filter_map(|route| route.guard.as_ref()?.limits.as_ref());
+    let limits = guards.flat_map(|limits| limits.stages.iter().flatten());
+    limits.map(|limit| Arc::clone(&limit.policy)).collect()
 }
 
 /// Refuses listeners that would stand in each other's way.

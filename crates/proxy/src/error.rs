@@ -1,9 +1,11 @@
 //! What can go wrong: with the configuration ([`ApplyError`]), and with a request ([`Fault`]).
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::StatusCode;
 use tutti_core::{Classify, Code, Kind, Origin, Retry, code};
+use tutti_ports::rate::StoreError;
 
 use crate::model::router::RouteError;
 
@@ -163,6 +165,30 @@ impl Fault {
         };
         let fault = Self::new(code, kind, Origin::Upstream, status, message);
         Self { hop: Some(hop.to_owned()), retry, ..fault }
+    }
+
+    /// The client asks too often; `wait` is when it may ask again.
+    pub fn rate_limited(wait: Duration) -> Self {
+        let seconds = crate::model::rate::header::seconds(wait).max(1);
+        let message = format!("too many requests: the next may come in {seconds} s");
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let fault = Self::new(code::RATE_LIMITED, Kind::Exhausted, Origin::Client, status, message);
+        Self { retry_after: Some(u32::try_from(seconds).unwrap_or(u32::MAX)), ..fault }
+    }
+
+    /// The route is not for the client's address.
+    pub fn address_denied(client: std::net::IpAddr) -> Self {
+        let message = format!("requests from {client} are not taken here");
+        Self::new(code::ADDRESS_DENIED, Kind::Denied, Origin::Client, StatusCode::FORBIDDEN, message)
+    }
+
+    /// It cannot be found out whether the client asks too often.
+    pub fn rates_unknown(error: &StoreError) -> Self {
+        tracing::warn!(%error, "requests are refused, since they cannot be counted");
+        let message = "it cannot be found out how often was asked".to_owned();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let fault = Self::new(code::RATES_UNKNOWN, Kind::Unavailable, Origin::Us, status, message);
+        Self { retry_after: Some(1), ..fault }
     }
 
     /// The client's own body failed or stood still.

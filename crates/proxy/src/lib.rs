@@ -8,6 +8,7 @@
 //! | [`phase`] | the life of a request, one file for each phase, in order: read it top to bottom |
 //! | [`model`] | the rules: routing, paths, headers, balancing, retries; no I/O, no async, no clock |
 //! | [`snapshot`] | what the data plane knows, compiled, immutable, shared by all workers |
+//! | [`guard`] | who may ask and how often: a route's guard, compiled, and the counts of its limits |
 //! | [`upstream`] | endpoints with their requests under way, and each worker's connections |
 //! | [`engine`] | starts the threads, makes snapshots of routes and catalog |
 //! | [`worker`] | a thread with its runtime, sockets and connections |
@@ -28,6 +29,7 @@ pub mod access_log;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod guard;
 pub mod handle;
 pub mod metrics;
 pub mod model;

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub refused: Counter,
     /// Connections closed because their clients flooded them.
     pub floods: Counter,
+    /// Requests that shared their place in a rate limit with others, for want of room.
+    pub rate_limit_crowded: Counter,
     /// Access log lines that were dropped.
     pub log_dropped: Counter,
     /// Tunnels (upgrades and TCP) under way.
@@ -128,6 +130,11 @@ impl Metrics {
             "tutti_proxy_connections_flooded_total",
             "Connections closed because the client sent too much of what carries nothing.",
             &self.floods,
+        );
+        page.one(
+            "tutti_proxy_rate_limit_crowded_total",
+            "Requests counted in a place that callers share, since a limit knew too many.",
+            &self.rate_limit_crowded,
         );
         page.one("tutti_proxy_access_log_dropped_total", "Access log lines dropped.", &self.log_dropped);
         page.one("tutti_proxy_tunnels", "Upgraded connections and TCP tunnels under way.", &self.tunnels);

@@ -9,12 +9,13 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use tutti_core::{ServiceName, code};
 use tutti_ports::routing::{
-    Backend, Content, FieldMatch, Filter, Guard, HeaderEdit, Listener, Match, PathMatch, PathRewrite,
+    Backend, Content, FieldMatch, Filter, HeaderEdit, Listener, Match, PathMatch, PathRewrite, RateLimit,
     Resilience, Route, Serve, Timeouts, Transport, ValueMatch,
 };
 
 use super::Overlay;
 use super::apply::{main_port, unknown};
+use super::guard;
 use super::types::{self, Condition, OneText, Several, Target, Targets};
 use crate::app::{Application, Service};
 use crate::diagnostic::{Problem, Report};
@@ -30,11 +31,17 @@ const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4A
 /// Without `gateway.listen` it takes the place of the published port of the service to which `/` goes, so that the
 /// application answers where Docker Compose would let it answer; without such a port it is `127.0.0.1:8080`.
 pub(crate) fn gateway(overlay: &Overlay, application: &Application, report: &mut Report) -> Option<Listener> {
+    let common = match (&overlay.types.gateway, overlay.tree.get("gateway")) {
+        (Some(gateway), Some(node)) => {
+            guard::rate_limits(gateway.rate_limit.as_ref(), "gateway", node, report)
+        }
+        _ => Vec::new(),
+    };
     let nodes = overlay.tree.get("routes").map(Node::items).unwrap_or_default();
     let mut names = BTreeSet::new();
     let mut routes = Vec::new();
     for (at, (route, node)) in overlay.types.routes.iter().zip(nodes).enumerate() {
-        let mut reader = Reader { node, services: &application.services, report };
+        let mut reader = Reader { node, services: &application.services, common: &common, report };
         if let Some(route) = reader.route(route, at) {
             if !names.insert(route.name.clone()) {
                 let message = format!("two routes are called `{}`", route.name);
@@ -103,6 +110,8 @@ fn published_root(routes: &[Route], application: &Application) -> Option<SocketA
 struct Reader<'a> {
     node: &'a Node,
     services: &'a IndexMap<ServiceName, Service>,
+    /// Limits of rate that every route has.
+    common: &'a [RateLimit],
     report: &'a mut Report,
 }
 
@@ -124,6 +133,7 @@ impl Reader<'_> {
         let filters = self.filters(route);
         let backends = self.backends(route);
         let name = route.name.clone().unwrap_or_else(|| format!("route-{}", at + 1));
+        let guard = guard::guard(route, &name, self.node, self.common, self.report);
         let length = |text: &Option<String>| -> Option<Duration> { duration::parse(text.as_ref()?).ok() };
         let timeouts = Timeouts {
             request: length(&route.timeout),
@@ -138,7 +148,7 @@ impl Reader<'_> {
             filters,
             backends,
             timeouts,
-            guard: Guard::default(),
+            guard,
             content: Content::default(),
             resilience: Resilience::default(),
         })

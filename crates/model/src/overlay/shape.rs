@@ -3,10 +3,11 @@
 //! A test holds it against the types that the JSON Schema is made from.
 
 mod filters;
+mod guard;
 mod upstream;
 
 use crate::compose::schema::values::TEXTS;
-use crate::compose::schema::{Field, Names, Object, Shape, field, object};
+use crate::compose::schema::{Names, Object, Shape, field, object};
 
 const PORT: Shape = Shape::Int(1, 65_535);
 const LINE: Shape = Shape::Either(&[Shape::Checked(not_empty), TEXTS]);
@@ -66,8 +67,10 @@ static HEALTH: Object = object(
     ],
 );
 
-static GATEWAY: Object =
-    object("the gateway", &[Field { ..field("listen", Shape::Either(&[Shape::Text, PORT])) }]);
+static GATEWAY: Object = object(
+    "the gateway",
+    &[field("listen", Shape::Either(&[Shape::Text, PORT])), field("rate_limit", guard::RATE_LIMITS)],
+);
 
 static ROUTE: Object = object(
     "a route",
@@ -98,6 +101,9 @@ static ROUTE: Object = object(
         field("timeout", Shape::Duration),
         field("per_try_timeout", Shape::Duration),
         field("idle_timeout", Shape::Duration),
+        field("allow", guard::RANGES),
+        field("deny", guard::RANGES),
+        field("rate_limit", guard::RATE_LIMITS),
     ],
 );
 

@@ -305,3 +305,73 @@ configs: {c: {file: c.toml}}
         ["/run/secrets/pw pw.txt", "/run/secrets/api.key key.pem", "/etc/c.toml c.toml", "/c c.toml"]
     );
 }
+
+#[test]
+fn who_may_ask_and_how_often() {
+    use tutti_ports::rate::Algorithm;
+    use tutti_ports::routing::{KeyPart, Unavailable};
+
+    let loaded = good(
+        "
+gateway: {rate_limit: [{rate: 1000/h, name: everybody, key: all}]}
+routes:
+  - {name: one, to: web, rate_limit: 10/m, allow: 10.0.0.0/8, deny: [10.1.0.0/16, '::1']}
+  - name: two
+    path: /api
+    to: api
+    rate_limit:
+      - 100/10s
+      - {rate: 5/s, algorithm: sliding_window, key: ['header:X-Tenant', route], when_unavailable: closed}
+      - {rate: 5/s, burst: 20, name: bursts}
+",
+    );
+    let Serve::Http(routes) = &loaded.application.routing.listeners[0].serve else { panic!() };
+    let (one, two) = (&routes[0].guard, &routes[1].guard);
+    assert_eq!((one.allow.len(), one.deny[1].to_string()), (1, "::1/128".to_owned()));
+    let names = |limits: &[tutti_ports::routing::RateLimit]| -> Vec<String> {
+        limits.iter().map(|limit| limit.policy.name.clone()).collect()
+    };
+    assert_eq!(names(&one.rate_limits), ["gateway/everybody", "route one/10/m"]);
+    assert_eq!(one.rate_limits[0].key, []);
+    let limit = &one.rate_limits[1];
+    assert_eq!((limit.policy.requests, limit.policy.burst, limit.policy.window.as_secs()), (10, 10, 60));
+    assert_eq!(limit.key, [KeyPart::Address]);
+    assert_eq!(names(&two.rate_limits)[3], "route two/bursts");
+    let limit = &two.rate_limits[2];
+    assert_eq!(limit.key, [KeyPart::Header("x-tenant".into()), KeyPart::Route]);
+    assert_eq!((limit.policy.algorithm, limit.unavailable), (Algorithm::SlidingWindow, Unavailable::Closed));
+    assert_eq!((two.rate_limits[3].policy.burst, two.rate_limits[1].policy.window.as_secs()), (20, 10));
+}
+
+#[test]
+fn mistakes_in_limits_and_addresses_are_found() {
+    let text = bad("
+routes:
+  - {to: web, rate_limit: fast, allow: 10.0.0.0/33}
+  - {to: web, rate_limit: [0/s, 5/2d, {burst: 3}, {rate: 1/s, algorithm: leaky}], deny: [nobody]}
+");
+    for part in [
+        "`fast` is not a rate: it is written `100/s`",
+        "`10.0.0.0/33` is neither an address",
+        "`0/s` is not a rate",
+        "`5/2d` is not a rate",
+        "`rate`",
+        "leaky",
+        "`nobody` is neither",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = bad("
+routes:
+  - {to: web, rate_limit: [1/s, 1/s, {rate: 2/s, key: [all, route]}, {rate: 3/s, key: colour}]}
+  - {to: web, rate_limit: [{rate: 2/s, burst: 3, algorithm: sliding_window}]}
+");
+    for part in [
+        "two rate limits of the route are called `1/s`",
+        "`all` tells no callers apart",
+        "`colour` tells no callers apart",
+        "`burst` has no meaning for a sliding window",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 pub mod filters;
+mod guard;
 pub mod upstream;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use filters::{Fraction, GrpcMatch, Mirror, MirrorShare, OneOrMany};
+pub use guard::{Algorithm, OneRateLimit, RateLimit, RateLimits, Unavailable};
 pub use upstream::{Subset, Upstream};
 
 /// What Tutti needs to know beside the compose file.
@@ -163,6 +165,8 @@ pub struct Gateway {
     /// The address, such as `127.0.0.1:8080`, `:8080` or `8080`. Default: where the compose file publishes the service
     /// to which `/` goes, else `127.0.0.1:8080`.
     pub listen: Option<OneText>,
+    /// How often a caller may ask, whatever the route: counted for all routes together, beside the limits of the route.
+    pub rate_limit: Option<RateLimits>,
 }
 
 /// A text that may be a number.
@@ -217,6 +221,12 @@ pub struct Route {
     pub per_try_timeout: Option<String>,
     /// Longest silence within a body.
     pub idle_timeout: Option<String>,
+    /// Addresses whose requests are taken, such as `10.0.0.0/8`. If it is there, others are refused.
+    pub allow: Option<Several>,
+    /// Addresses whose requests are refused. Of two ranges that hold an address the narrower decides.
+    pub deny: Option<Several>,
+    /// How often a caller may ask.
+    pub rate_limit: Option<RateLimits>,
 }
 
 /// One or several texts.

@@ -4,6 +4,7 @@
 //! so that routes of `tutti.yaml`, of Kubernetes and of xDS mean the same thing. These are plain types
 //! that have been validated where they came from; the proxy may still refuse a regular expression.
 
+pub mod cidr;
 mod content;
 mod guard;
 mod resilience;
@@ -19,8 +20,9 @@ use tutti_core::ServiceName;
 
 use crate::catalog::AppProtocol;
 
+pub use cidr::Cidr;
 pub use content::Content;
-pub use guard::Guard;
+pub use guard::{Guard, KeyPart, RateLimit, Unavailable};
 pub use resilience::Resilience;
 pub use transport::Transport;
 pub use upstream::{

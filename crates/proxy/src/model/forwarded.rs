@@ -6,9 +6,9 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+pub use tutti_ports::routing::cidr::{Cidr as Range, CidrError as RangeError};
 
 /// `X-Forwarded-For`.
 pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -64,47 +64,6 @@ pub fn remove_claims(headers: &mut HeaderMap) {
     // Most requests have none, and nothing is allocated for them.
     while let Some(name) = headers.keys().find(|name| suspicious(name.as_str())).cloned() {
         headers.remove(name);
-    }
-}
-
-/// A range of addresses, `10.0.0.0/8` or a single address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    base: IpAddr,
-    bits: u8,
-}
-
-/// Not a range of addresses.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither an address nor a range such as 10.0.0.0/8")]
-pub struct RangeError(String);
-
-impl FromStr for Range {
-    type Err = RangeError;
-
-    fn from_str(text: &str) -> Result<Self, RangeError> {
-        let error = || RangeError(text.to_owned());
-        let (base, bits) = text.split_once('/').map_or((text, None), |(base, bits)| (base, Some(bits)));
-        let base: IpAddr = base.parse().map_err(|_| error())?;
-        let most = if base.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| error())?;
-        if bits > most { Err(error()) } else { Ok(Self { base, bits }) }
-    }
-}
-
-impl Range {
-    /// Whether the address is in the range. An IPv4 address in IPv6 clothing counts as itself.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let shift = |width: u32| width - u32::from(self.bits);
-        match (self.base, address.to_canonical()) {
-            (IpAddr::V4(base), IpAddr::V4(address)) => {
-                (base.to_bits() ^ address.to_bits()).checked_shr(shift(32)).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(base), IpAddr::V6(address)) => {
-                (base.to_bits() ^ address.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod fuzz;
 pub mod headers;
 pub mod host;
 pub mod path;
+pub mod rate;
 pub mod rewrite;
 pub mod router;
 pub mod trace;

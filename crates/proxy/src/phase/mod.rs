@@ -7,6 +7,7 @@
 //! | 3 [`identify`] | client address, `X-Forwarded-*`, request id, trace | |
 //! | 4 [`admit`] | sheds what is over the limit | 503 |
 //! | 5 [`route`] | finds the route | 404 |
+//! |   [`guard`] | refuses who may not ask, or asks too often | 403, 429, 503 |
 //! | 6 [`filter`] | edits, rewrites, redirects | an answer |
 //! |   [`mirror`] | begins copies for services that are being tried out | |
 //! | 7 [`choose`] | picks a ready instance, waiting a moment for one that starts | 503 |
@@ -22,6 +23,7 @@ pub mod admit;
 pub mod choose;
 pub mod decode;
 pub mod filter;
+pub mod guard;
 pub mod identify;
 pub mod mirror;
 pub mod observe;
@@ -38,6 +40,7 @@ use http::{HeaderValue, Request, Response};
 use tutti_net::{Body, ConnectionInfo};
 
 use crate::error::Fault;
+use crate::guard::Guarded;
 use crate::page::Form;
 use crate::snapshot::plan::{ListenerPlan, RoutePlan, Routes, Serve};
 use crate::worker::Worker;
@@ -84,6 +87,8 @@ pub struct Exchange<'a> {
     pub prefix: usize,
     /// The place of the chosen one among the route's backends.
     pub backend: usize,
+    /// What the route's guard found out.
+    pub guarded: Option<Box<Guarded>>,
     /// What the connection becomes.
     pub switched: Option<Switched>,
     /// What will be recorded.
@@ -113,6 +118,7 @@ pub async fn run(
         trailers: false,
         prefix: 0,
         backend: 0,
+        guarded: None,
         switched: None,
         entry,
     };
@@ -133,6 +139,9 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
         return Err(Fault::no_route("the listener does not serve HTTP any more".to_owned()).into());
     };
     let route = matched(exchange, routes)?;
+    if route.guard.is_some() {
+        guard::run(exchange, &route).await?;
+    }
     filter::run(exchange, &route)?;
     if !route.mirrors.is_empty() {
         mirror::run(exchange, &route);

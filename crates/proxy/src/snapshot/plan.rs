@@ -12,6 +12,7 @@ use tutti_ports::routing::{self, Backend, Filter, PathMatch, PathRewrite, Route}
 use super::cluster::{Clusters, Slot};
 use crate::config::{Balance, Options};
 use crate::error::ApplyError;
+use crate::guard::GuardPlan;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::Picker;
 use crate::model::headers::Edit;
@@ -123,6 +124,8 @@ pub struct RoutePlan {
     pub per_try: Option<Duration>,
     /// Silence in a body; `None`: no limit.
     pub idle: Option<Duration>,
+    /// Who may ask, and how often; `None`: everybody.
+    pub guard: Option<Box<GuardPlan>>,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
@@ -278,6 +281,8 @@ impl Compiler<'_> {
             timeout: limit(route.timeouts.request, self.options.request_timeout),
             per_try: limit(route.timeouts.per_try, self.options.per_try_timeout),
             idle: limit(route.timeouts.idle, self.options.idle_timeout),
+            guard: GuardPlan::compile(&route.name, &route.guard)
+                .map_err(|problem| invalid(&route.name, problem))?,
             metrics: self.metrics.route(listener, &route.name),
         })
     }

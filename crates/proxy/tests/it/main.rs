@@ -15,6 +15,7 @@ mod door;
 mod drain;
 mod faults;
 mod frames;
+mod guard;
 mod harness;
 mod hostile;
 mod http2;

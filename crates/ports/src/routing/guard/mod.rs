@@ -1,0 +1,20 @@
+//! Who may ask, and how often: addresses, limits of rate.
+
+mod limit;
+
+use serde::{Deserialize, Serialize};
+
+use super::cidr::Cidr;
+
+pub use limit::{KeyPart, RateLimit, Unavailable};
+
+/// Who may ask, and how often. The default lets everybody.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    /// Who may ask, by address. If it is not empty, others may not.
+    pub allow: Vec<Cidr>,
+    /// Who may not. Of two ranges that hold an address the narrower decides; of two alike, this one.
+    pub deny: Vec<Cidr>,
+    /// How often. All must let a request pass, and if one does not, none counts it.
+    pub rate_limits: Vec<RateLimit>,
+}
