@@ -352,12 +352,12 @@ impl Reader<'_> {
         let targets: Vec<types::Weighted> = match &route.to {
             None => Vec::new(),
             Some(Targets::One(target)) => vec![short(target)],
-            Some(Targets::Some(target)) => vec![target.clone()],
+            Some(Targets::Some(target)) => vec![types::Weighted::clone(target)],
             Some(Targets::Many(list)) => list
                 .iter()
                 .map(|target| match target {
                     Target::Short(target) => short(target),
-                    Target::Long(target) => target.clone(),
+                    Target::Long(target) => types::Weighted::clone(target),
                 })
                 .collect(),
         };

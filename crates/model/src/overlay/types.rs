@@ -264,7 +264,7 @@ pub enum Targets {
     /// To one service.
     One(String),
     /// To some instances of a service.
-    Some(Weighted),
+    Some(Box<Weighted>),
     /// To several by weight.
     Many(Vec<Target>),
 }
@@ -276,7 +276,7 @@ pub enum Target {
     /// With weight 1.
     Short(String),
     /// With a weight.
-    Long(Weighted),
+    Long(Box<Weighted>),
 }
 
 /// A service and its share.
