@@ -122,6 +122,7 @@ codes! {
     RATE_LIMITED = 540, "A caller asks too often";
     ADDRESS_DENIED = 541, "The route is not for the caller's address";
     RATES_UNKNOWN = 542, "The counts of a rate limit cannot be had";
+    DEADLINE_PASSED = 535, "The caller's deadline passed";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     // 602 is spent.

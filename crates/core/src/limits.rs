@@ -179,8 +179,14 @@ pub const POOL_FRESH: Duration = Duration::from_secs(1);
 /// Most HTTP/2 connections that one worker opens to one endpoint when the streams of the others are used up.
 pub const POOL_H2: usize = 8;
 
-/// Most tries of one request, the first included.
+/// Most tries of one request, the first included, when its route says nothing.
 pub const TRIES: u32 = 3;
+
+/// Most tries of one request, whatever its route says: what has failed ten times is not a matter of chance.
+pub const TRIES_MAX: u32 = 10;
+
+/// Most of a request's body that is kept for another try, whatever its route says.
+pub const REPLAY_BYTES: usize = 16 << 20;
 
 /// Most requests of one worker that wait for an instance to become ready.
 pub const READY_WAITERS: usize = 1_024;

@@ -150,6 +150,13 @@ impl Fault {
         Self { hop: Some(service), retry_after: Some(1), ..fault }
     }
 
+    /// The caller does not wait any longer.
+    pub fn deadline_passed() -> Self {
+        let message = "the caller's deadline passed before the request could be sent".to_owned();
+        let status = StatusCode::GATEWAY_TIMEOUT;
+        Self::new(code::DEADLINE_PASSED, Kind::Timeout, Origin::Client, status, message)
+    }
+
     /// A named limit.
     pub fn overloaded(message: String) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`phase`] | the life of a request, one file for each phase, in order: read it top to bottom |
 //! | [`model`] | the rules: routing, paths, headers, balancing, retries; no I/O, no async, no clock |
+//! | [`resilience`] | what a route does when things go wrong |
 //! | [`snapshot`] | what the data plane knows, compiled, immutable, shared by all workers |
 //! | [`guard`] | who may ask and how often: a route's guard, compiled, and the counts of its limits |
 //! | [`upstream`] | endpoints with their requests under way, and each worker's connections |
@@ -35,6 +36,7 @@ pub mod metrics;
 pub mod model;
 pub mod page;
 pub mod phase;
+pub mod resilience;
 pub mod snapshot;
 pub mod upstream;
 pub mod worker;

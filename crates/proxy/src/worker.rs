@@ -145,9 +145,18 @@ impl Worker {
         drivers.spawn_local(driver);
     }
 
+    /// Takes over how many retries services get.
+    fn adjust(&self, snapshot: &Snapshot) {
+        for (service, cluster) in self.services.borrow_mut().iter_mut().zip(&snapshot.clusters) {
+            service.budget.adjust(cluster.retries);
+        }
+    }
+
     fn grow(&self, services: &mut Vec<Service>, slot: Slot) {
         while services.len() <= slot.min(limits::CLUSTERS) {
-            let budget = Budget::new(self.shared.options.retries, self.now());
+            let snapshot = self.snapshot.borrow();
+            let allowance = snapshot.clusters.get(services.len()).map(|cluster| cluster.retries);
+            let budget = Budget::new(allowance.unwrap_or_default(), self.now());
             // Workers start at different places, or all would choose the same instance at the same time.
             services.push(Service { budget, turn: self.index as u64 });
         }
@@ -260,6 +269,7 @@ impl Listeners {
             return;
         }
         worker.snapshot.replace(Arc::clone(&snapshot));
+        worker.adjust(&snapshot);
         close_pools(worker, &snapshot);
         for plan in &snapshot.listeners {
             if let Some(running) = self.running.get(&plan.key) {

@@ -1,6 +1,7 @@
 //! `gateway:` and `routes:` become a listener with compiled-ready routes.
 
 mod filters;
+pub(super) mod resilience;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use indexmap::IndexMap;
 use tutti_core::{ServiceName, code};
 use tutti_ports::routing::{
     Backend, Content, FieldMatch, Filter, HeaderEdit, Listener, Match, PathMatch, PathRewrite, RateLimit,
-    Resilience, Route, Serve, Timeouts, Transport, ValueMatch,
+    Route, Serve, Timeouts, Transport, ValueMatch,
 };
 
 use super::Overlay;
@@ -132,6 +133,7 @@ impl Reader<'_> {
         let matches = self.matches(route);
         let filters = self.filters(route);
         let backends = self.backends(route);
+        let resilience = self.resilience(route);
         let name = route.name.clone().unwrap_or_else(|| format!("route-{}", at + 1));
         let guard = guard::guard(route, &name, self.node, self.common, self.report);
         let length = |text: &Option<String>| -> Option<Duration> { duration::parse(text.as_ref()?).ok() };
@@ -150,7 +152,7 @@ impl Reader<'_> {
             timeouts,
             guard,
             content: Content::default(),
-            resilience: Resilience::default(),
+            resilience,
         })
     }
 

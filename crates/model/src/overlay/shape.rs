@@ -4,6 +4,7 @@
 
 mod filters;
 mod guard;
+mod resilience;
 mod upstream;
 
 use crate::compose::schema::values::TEXTS;
@@ -104,6 +105,8 @@ static ROUTE: Object = object(
         field("allow", guard::RANGES),
         field("deny", guard::RANGES),
         field("rate_limit", guard::RATE_LIMITS),
+        field("deadline", resilience::DEADLINE),
+        field("retries", resilience::RETRIES),
     ],
 );
 

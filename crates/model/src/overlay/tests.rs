@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use tutti_ports::catalog::AppProtocol;
-use tutti_ports::routing::{Filter, PathMatch, PathRewrite, Serve};
+use tutti_ports::routing::{
+    DeadlineRule, Filter, PathMatch, PathRewrite, Resilience, Retries, RetryOn, Serve,
+};
 
 use crate::app::{Command, Test};
 use crate::{LoadOptions, Loaded, load};
@@ -140,6 +142,58 @@ routes:
     assert_eq!(routes[0].backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [1, 3]);
     assert!(matches!(routes[0].timeouts.idle, Some(idle) if idle.is_zero()));
     assert!(routes[1].backends.is_empty() && routes[1].name == "route-2");
+}
+
+#[test]
+fn retries_and_deadlines_of_routes() {
+    let loaded = good(
+        "
+services:
+  api: {upstream: {retry_budget: {percent: 5}}}
+routes:
+  - {path: /a, to: api, retries: 1, deadline: propagate}
+  - path: /b
+    to: api
+    retries: {attempts: 4, on: [5xx, 429, reset, unavailable], backoff: 1s, idempotent: true, buffer: 1MiB}
+  - {path: /, to: web}
+",
+    );
+    let routing = &loaded.application.routing;
+    let Serve::Http(routes) = &routing.listeners[0].serve else { panic!() };
+    let one = &routes[0].resilience;
+    assert_eq!(one.deadline, DeadlineRule::Propagate);
+    assert_eq!(one.retries, Some(Retries { attempts: 1, ..Retries::default() }));
+    let all = routes[1].resilience.retries.as_ref().unwrap();
+    let on = [RetryOn::ServerError, RetryOn::Status(429), RetryOn::Reset, RetryOn::Grpc(14)];
+    assert_eq!((all.attempts, &all.on[..], all.idempotent, all.buffer), (4, &on[..], true, 1 << 20));
+    // A longer first pause takes the longest one with it.
+    assert_eq!((all.backoff.as_secs(), all.max_backoff.as_secs()), (1, 1));
+    assert_eq!(routes[2].resilience, Resilience::default());
+    let budget = routing.upstreams["api"].retry_budget.unwrap();
+    assert_eq!((budget.percent, budget.min_per_second), (5, 10));
+
+    let text = bad("
+services:
+  api: {upstream: {retry_budget: {percent: 101}}}
+routes:
+  - {path: /a, to: api, retries: 10}
+  - {path: /b, to: api, deadline: never}
+");
+    for part in ["101", "10", "`never`"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = bad("
+routes:
+  - {path: /c, to: api, retries: {on: [sometimes, 200], max_backoff: 1ms, buffer: 17MiB}}
+");
+    for part in [
+        "`sometimes` is not something after which a request can be sent again",
+        "`200` is not something",
+        "`max_backoff` is shorter than `backoff`",
+        "at most 16 MiB",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The types of `tutti.yaml`. Its JSON Schema is made from them, and so are the words that an editor shows.
 
+pub mod resilience;
+
 use std::collections::BTreeMap;
 
 pub mod filters;
@@ -227,6 +229,10 @@ pub struct Route {
     pub deny: Option<Several>,
     /// How often a caller may ask.
     pub rate_limit: Option<RateLimits>,
+    /// What becomes of deadlines that come with requests (`grpc-timeout`, `x-tutti-deadline`); `honour` if it is not said.
+    pub deadline: Option<resilience::Deadline>,
+    /// When a request is sent again: most tries after the first, or the whole.
+    pub retries: Option<resilience::Retries>,
 }
 
 /// One or several texts.

@@ -11,6 +11,7 @@ use tutti_ports::routing::{
 
 use super::Overlay;
 use super::apply::unknown;
+use super::routes::resilience;
 use super::types::upstream as types;
 use crate::app::Service;
 use crate::diagnostic::Report;
@@ -83,7 +84,8 @@ impl Reader<'_> {
             overprovisioning: upstream.overprovisioning.unwrap_or(Balance::default().overprovisioning),
             failover: upstream.failover.as_ref().and_then(|target| self.failover(name, target)),
         };
-        Upstream { balance, ..Upstream::default() }
+        let retry_budget = upstream.retry_budget.as_ref().map(resilience::retry_budget);
+        Upstream { balance, retry_budget, ..Upstream::default() }
     }
 
     fn hash_on(&mut self, on: Option<&types::HashOn>) -> HashOn {

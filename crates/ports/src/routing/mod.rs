@@ -23,7 +23,7 @@ use crate::catalog::AppProtocol;
 pub use cidr::Cidr;
 pub use content::Content;
 pub use guard::{Guard, KeyPart, RateLimit, Unavailable};
-pub use resilience::Resilience;
+pub use resilience::{DeadlineRule, Resilience, Retries, RetryBudget, RetryOn};
 pub use transport::Transport;
 pub use upstream::{
     Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, Rate, SameSite, SlowStart, Sticky,

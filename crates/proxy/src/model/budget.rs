@@ -8,15 +8,31 @@ use std::time::Duration;
 pub struct Allowance {
     /// Retries for each 100 requests.
     pub percent: u32,
-    /// Retries for each second that are allowed however few requests there are.
+    /// Retries for each second that are allowed however few requests there are: a floor, not an addition.
     pub per_second: u32,
     /// Most retries that may be saved up.
     pub burst: u32,
+    /// Retries that are there before the first request.
+    pub initial: u32,
+}
+
+impl Allowance {
+    /// One worker's part of what is said for all of them.
+    #[must_use]
+    pub fn among(self, workers: u32) -> Self {
+        let workers = workers.max(1);
+        Self {
+            per_second: self.per_second.div_ceil(workers),
+            initial: self.initial.div_ceil(workers),
+            burst: self.burst.div_ceil(workers),
+            ..self
+        }
+    }
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { percent: 20, per_second: 10, burst: 100 }
+        Self { percent: 15, per_second: 10, burst: 100, initial: 10 }
     }
 }
 
@@ -28,25 +44,42 @@ const WHOLE: u64 = 1_000_000;
 pub struct Budget {
     allowance: Allowance,
     parts: u64,
+    /// What requests brought lately beyond the floor.
+    surplus: u64,
     refilled: Duration,
 }
 
 impl Budget {
-    /// A full budget.
+    /// A budget with its first retries.
     pub fn new(allowance: Allowance, now: Duration) -> Self {
-        Self { allowance, parts: u64::from(allowance.burst) * WHOLE, refilled: now }
+        let initial = allowance.initial.min(allowance.burst);
+        Self { allowance, parts: u64::from(initial) * WHOLE, surplus: 0, refilled: now }
+    }
+
+    /// From now on another allowance holds. What is saved up stays, within it.
+    pub fn adjust(&mut self, allowance: Allowance) {
+        if self.allowance != allowance {
+            self.allowance = allowance;
+            self.add(0);
+        }
     }
 
     /// A request was sent for the first time.
     pub fn deposit(&mut self) {
-        self.add(u64::from(self.allowance.percent) * (WHOLE / 100));
+        let part = u64::from(self.allowance.percent) * (WHOLE / 100);
+        self.surplus = (self.surplus + part).min(u64::from(self.allowance.per_second) * WHOLE);
+        self.add(part);
     }
 
     /// Whether a retry may be made; if so, it is paid for.
     pub fn withdraw(&mut self, now: Duration) -> bool {
         let passed = u64::try_from(now.saturating_sub(self.refilled).as_micros()).unwrap_or(u64::MAX);
         self.refilled = self.refilled.max(now);
-        self.add(passed.saturating_mul(u64::from(self.allowance.per_second)));
+        // The floor is reached by what requests brought, as far as that goes.
+        let floor = passed.saturating_mul(u64::from(self.allowance.per_second));
+        let brought = floor.min(self.surplus);
+        self.surplus -= brought;
+        self.add(floor - brought);
         match self.parts.checked_sub(WHOLE) {
             Some(rest) => {
                 self.parts = rest;
@@ -70,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_share_of_the_requests_may_be_retried() {
-        let mut budget = Budget::new(Allowance { percent: 20, per_second: 0, burst: 2 }, SECOND);
+        let mut budget = Budget::new(Allowance { percent: 20, per_second: 0, burst: 2, initial: 2 }, SECOND);
         assert!(budget.withdraw(SECOND) && budget.withdraw(SECOND) && !budget.withdraw(SECOND));
         for _ in 0..5 {
             budget.deposit();
@@ -80,17 +113,38 @@ mod tests {
 
     #[test]
     fn time_alone_allows_a_few() {
-        let mut budget = Budget::new(Allowance { percent: 20, per_second: 10, burst: 5 }, SECOND);
+        let mut budget = Budget::new(Allowance { percent: 20, per_second: 10, burst: 5, initial: 5 }, SECOND);
         assert_eq!((0..9).filter(|_| budget.withdraw(SECOND)).count(), 5);
         assert!(!budget.withdraw(SECOND + Duration::from_millis(99)));
         assert!(budget.withdraw(SECOND + Duration::from_millis(101)));
         assert_eq!((0..99).filter(|_| budget.withdraw(SECOND * 100)).count(), 5);
     }
 
+    #[test]
+    fn the_floor_is_no_addition() {
+        let mut budget =
+            Budget::new(Allowance { percent: 20, per_second: 10, burst: 100, initial: 0 }, SECOND);
+        let mut retries = 0;
+        // 500 requests a second for ten seconds, every second one of which would be repeated.
+        for n in 0..5_000_u32 {
+            budget.deposit();
+            let now = SECOND + Duration::from_millis(2) * n;
+            retries += u32::from(n % 2 == 0 && budget.withdraw(now));
+        }
+        assert!((980..=1_000).contains(&retries), "{retries}");
+    }
+
+    #[test]
+    fn a_smaller_allowance_holds_at_once() {
+        let mut budget = Budget::new(Allowance { percent: 0, per_second: 0, burst: 9, initial: 9 }, SECOND);
+        budget.adjust(Allowance { percent: 0, per_second: 0, burst: 1, initial: 9 });
+        assert!(budget.withdraw(SECOND) && !budget.withdraw(SECOND));
+    }
+
     proptest! {
         #[test]
         fn never_more_than_the_allowance(steps in proptest::collection::vec((any::<bool>(), 0_u64..50), 0..400)) {
-            let allowance = Allowance { percent: 20, per_second: 10, burst: 3 };
+            let allowance = Allowance { percent: 20, per_second: 10, burst: 3, initial: 3 };
             let mut budget = Budget::new(allowance, Duration::ZERO);
             let (mut now, mut requests, mut retries) = (0_u64, 0_u64, 0_u64);
             for (request, wait) in steps {

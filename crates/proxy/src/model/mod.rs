@@ -6,9 +6,11 @@ pub mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod headers;
+pub mod hints;
 pub mod host;
 pub mod path;
 pub mod rate;
+pub mod retry;
 pub mod rewrite;
 pub mod router;
 pub mod trace;

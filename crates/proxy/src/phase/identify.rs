@@ -3,11 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderName, HeaderValue};
+use tokio::time::Instant;
 use tutti_core::limits;
 
 use super::{Exchange, Stop};
 use crate::model::forwarded::{self, Stamp};
+use crate::model::hints::Hints;
 use crate::model::trace::{self, Context, TRACESTATE_BYTES};
+use crate::page::Form;
 use crate::snapshot::plan::Side;
 
 /// `X-Request-Id`.
@@ -37,6 +40,11 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     exchange.among_us = exchange.listener.side == Side::Door
         || client.is_loopback()
             && (believed || !headers.keys().any(|name| forwarded::is_claim(name.as_str())));
+
+    let hints = Hints::take(headers, believed, exchange.form == Form::Grpc);
+    let started = Instant::from_std(exchange.started);
+    exchange.deadline = hints.remaining.and_then(|remaining| started.checked_add(remaining));
+    exchange.repeated = hints.repeated;
 
     let key = StampKey { peer, believed, port: exchange.listener.address.port() };
     worker.stamps.borrow_mut().with(&key, exchange.host.as_ref(), |stamp| {

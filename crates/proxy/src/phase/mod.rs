@@ -20,6 +20,7 @@
 
 pub mod accept;
 pub mod admit;
+pub mod attempt;
 pub mod choose;
 pub mod decode;
 pub mod filter;
@@ -38,9 +39,11 @@ use std::time::Instant;
 
 use http::{HeaderValue, Request, Response};
 use tutti_net::{Body, ConnectionInfo};
+use tutti_ports::routing::DeadlineRule;
 
 use crate::error::Fault;
 use crate::guard::Guarded;
+use crate::model::hints;
 use crate::page::Form;
 use crate::snapshot::plan::{ListenerPlan, RoutePlan, Routes, Serve};
 use crate::worker::Worker;
@@ -83,6 +86,10 @@ pub struct Exchange<'a> {
     pub upgrade: Option<HeaderValue>,
     /// Whether the client accepts trailers.
     pub trailers: bool,
+    /// When the caller gives up, if it said so.
+    pub deadline: Option<tokio::time::Instant>,
+    /// Whether the caller asks again on behalf of its own caller.
+    pub repeated: bool,
     /// The length of the path's prefix that the route matched.
     pub prefix: usize,
     /// The place of the chosen one among the route's backends.
@@ -116,6 +123,8 @@ pub async fn run(
         among_us: false,
         upgrade: None,
         trailers: false,
+        deadline: None,
+        repeated: false,
         prefix: 0,
         backend: 0,
         guarded: None,
@@ -142,12 +151,32 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
     if route.guard.is_some() {
         guard::run(exchange, &route).await?;
     }
+    deadline(exchange, &route)?;
     filter::run(exchange, &route)?;
     if !route.mirrors.is_empty() {
         mirror::run(exchange, &route);
     }
     let response = send::run(exchange, &route).await?;
     respond::run(exchange, &route, response)
+}
+
+/// The caller's deadline, as the route has it.
+fn deadline(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<(), Stop> {
+    match route.resilience.as_ref().map_or(DeadlineRule::Honour, |plan| plan.deadline) {
+        DeadlineRule::Honour => {}
+        DeadlineRule::Propagate => {
+            let own = route.timeout.map(|timeout| tokio::time::Instant::from_std(exchange.started) + timeout);
+            exchange.deadline = [exchange.deadline, own].into_iter().flatten().min();
+        }
+        DeadlineRule::Ignore => {
+            exchange.deadline = None;
+            hints::remove_deadline(exchange.request.headers_mut());
+        }
+    }
+    match exchange.deadline {
+        Some(deadline) if deadline <= tokio::time::Instant::now() => Err(Fault::deadline_passed().into()),
+        _ => Ok(()),
+    }
 }
 
 fn matched(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan>, Stop> {

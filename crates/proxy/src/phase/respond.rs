@@ -15,7 +15,8 @@ use super::{Exchange, Stop};
 use crate::error::Fault;
 use crate::metrics::Metrics;
 use crate::model::headers;
-use crate::page;
+use crate::page::{self, Form};
+use crate::resilience::cut;
 use crate::snapshot::plan::RoutePlan;
 
 /// Runs the phase.
@@ -30,6 +31,10 @@ pub fn run(
     headers::strip(response.headers_mut());
     edit(exchange, route, &mut response);
     name(exchange, &mut response);
+    if let Some(deadline) = exchange.deadline {
+        let grpc = exchange.form == Form::Grpc;
+        response = response.map(|body| cut::at(body, deadline, grpc));
+    }
     Ok(match route.idle {
         Some(idle) => response.map(|body| body.with_idle_timeout(idle)),
         None => response,

@@ -15,6 +15,7 @@ use super::members::{self, Member};
 use crate::config::Options;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::{Picker, hash, priority};
+use crate::model::budget::Allowance;
 use crate::upstream::endpoint::{Endpoint, Load};
 use crate::upstream::sticky;
 
@@ -36,6 +37,8 @@ pub struct Cluster {
     pub hopeful: bool,
     /// Why nobody is ready, for a person. Empty when somebody is.
     pub why: String,
+    /// How many retries it gets from one worker.
+    pub retries: Allowance,
     /// The service's counters.
     pub metrics: Arc<RouteMetrics>,
     /// How it is called.
@@ -207,6 +210,7 @@ impl Clusters {
             panic,
             hopeful,
             why,
+            retries: retries(&policy, from.options),
             metrics,
             policy,
             algorithm,
@@ -294,6 +298,17 @@ impl Clusters {
 
 /// The endpoints of a snapshot.
 type Kept = HashMap<(InstanceId, u16), Arc<Endpoint>>;
+
+/// One worker's part of the retries that a service gets.
+fn retries(policy: &Upstream, options: &Options) -> Allowance {
+    let all = policy.retry_budget.map_or(options.retries, |own| Allowance {
+        percent: own.percent,
+        per_second: own.min_per_second,
+        initial: own.min_per_second,
+        ..options.retries
+    });
+    all.among(u32::try_from(options.workers).unwrap_or(u32::MAX))
+}
 
 /// Whether an endpoint is spoken to in HTTP/2: because it, or the route that leads to it, says so.
 pub fn is_h2c(endpoint: AppProtocol, backend: AppProtocol) -> bool {

@@ -16,7 +16,9 @@ use crate::guard::GuardPlan;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::Picker;
 use crate::model::headers::Edit;
+use crate::model::retry::Policy;
 use crate::model::router::{RouteError, Router, host_key};
+use crate::resilience;
 
 /// A listener.
 pub struct ListenerPlan {
@@ -126,8 +128,17 @@ pub struct RoutePlan {
     pub idle: Option<Duration>,
     /// Who may ask, and how often; `None`: everybody.
     pub guard: Option<Box<GuardPlan>>,
+    /// What it does when things go wrong, if it says anything of it.
+    pub resilience: Option<Box<resilience::plan::Plan>>,
     /// Its counters.
     pub metrics: RouteMetrics,
+}
+
+impl RoutePlan {
+    /// Its rules of retrying, if it has any of its own.
+    pub fn retries(&self) -> Option<&Policy> {
+        self.resilience.as_ref()?.retries.as_ref()
+    }
 }
 
 /// One thing done to a request.
@@ -283,6 +294,7 @@ impl Compiler<'_> {
             idle: limit(route.timeouts.idle, self.options.idle_timeout),
             guard: GuardPlan::compile(&route.name, &route.guard)
                 .map_err(|problem| invalid(&route.name, problem))?,
+            resilience: resilience::plan::Plan::compile(route),
             metrics: self.metrics.route(listener, &route.name),
         })
     }

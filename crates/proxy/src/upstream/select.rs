@@ -39,7 +39,7 @@ impl Asked {
 /// The endpoints that a request has tried in vain.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tried {
-    uids: [u64; limits::TRIES as usize],
+    uids: [u64; limits::TRIES_MAX as usize],
     count: usize,
 }
 

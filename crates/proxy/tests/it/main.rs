@@ -22,6 +22,7 @@ mod http2;
 mod hygiene;
 mod interop;
 mod mirror;
+mod policy;
 mod retries;
 mod routing;
 mod smuggling;

@@ -108,7 +108,7 @@ async fn the_budget_bounds_retries() {
     for ordinal in 1..=3 {
         instances.push(passing("a", ordinal, counting(Arc::clone(&broken), "").await.0));
     }
-    let retries = tutti_proxy::config::Allowance { percent: 0, per_second: 0, burst: 5 };
+    let retries = tutti_proxy::config::Allowance { percent: 0, per_second: 0, burst: 5, initial: 5 };
     let tutti = Tutti::start(Options { workers: 1, retries, ..in_turn() }, vec![to("a")], instances).await;
     for _ in 0..20 {
         assert_eq!(get(tutti.edge, "/").await.status(), 502);

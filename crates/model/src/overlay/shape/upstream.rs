@@ -18,6 +18,7 @@ pub(in crate::overlay) static UPSTREAM: Object = object(
         field("prefer_zone", Shape::Bool),
         field("overprovisioning", Shape::Int(100, 10_000)),
         field("failover", Shape::Text),
+        field("retry_budget", Shape::Object(&super::resilience::RETRY_BUDGET)),
     ],
 );
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::resilience::RetryBudget;
+
 /// How a service is called, whoever calls it: the gateway or its peers.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -25,6 +27,8 @@ pub struct Upstream {
     pub prefer_zone: bool,
     /// Instances keep all traffic as long as the healthy share of them times this percentage reaches 100.
     pub overprovisioning: Option<u32>,
+    /// How many retries it gets, all its callers together.
+    pub retry_budget: Option<RetryBudget>,
     /// The service that takes over when instances are missing: `service` or `service:port`.
     pub failover: Option<String>,
 }

@@ -7,6 +7,8 @@ mod outlier;
 
 use serde::{Deserialize, Serialize};
 
+use super::RetryBudget;
+
 pub use balance::{Algorithm, Balance, Failover, HashOn, SameSite, SlowStart, Sticky, Subset};
 pub use breaker::Breaker;
 pub use outlier::{LatencyRule, Outlier, Rate, SuccessRate};
@@ -20,4 +22,6 @@ pub struct Upstream {
     pub outlier: Outlier,
     /// When the service is not called at all for a while; `None`: it is always called.
     pub breaker: Option<Breaker>,
+    /// How many retries it gets; `None`: as many as the engine allows.
+    pub retry_budget: Option<RetryBudget>,
 }
