@@ -118,6 +118,8 @@ codes! {
     BAD_ROUTING = 511, "The routes do not compile";
     NOT_SERVED = 512, "The method is not served";
     CLIENT_GONE = 513, "The client went away or sent no body in time";
+    MISDIRECTED = 520, "The certificate of the connection is not for the host that was asked for";
+    TLS_FILES = 521, "TLS cannot be set up with these certificates";
     FLOOD = 525, "A connection was closed because its client flooded it";
     RATE_LIMITED = 540, "A caller asks too often";
     ADDRESS_DENIED = 541, "The route is not for the caller's address";

@@ -106,6 +106,9 @@ pub const HTTP2_CONTROL_PER_SECOND: u32 = 50;
 /// What one HTTP/2 stream may hold that its connection cannot take yet.
 pub const HTTP2_SEND_BUFFER: usize = 64 << 10;
 
+/// Certificates that a process keeps parsed; what is older is parsed again when it is asked for.
+pub const TLS_KEYS: usize = 4_096;
+
 /// Most connections of one listener.
 pub const CONNECTIONS: usize = 16_384;
 

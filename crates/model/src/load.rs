@@ -163,7 +163,9 @@ fn finish(
     }
     listens::complete(&mut application);
     let overlay = overlay.as_ref();
-    let gateway = overlay.and_then(|overlay| overlay::gateway(overlay, &application, &mut loader.report));
+    let gateway = overlay
+        .map(|overlay| overlay::gateway(overlay, &application, known.env, &mut loader.report))
+        .unwrap_or_default();
     application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
     if let Some(overlay) = overlay {
         application.routing.upstreams =

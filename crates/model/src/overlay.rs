@@ -5,6 +5,7 @@
 //! except in what a shell or the service itself will read: `run`, `setup` and `health.command`.
 
 mod apply;
+mod gateway;
 mod guard;
 mod routes;
 mod shape;
@@ -25,7 +26,7 @@ use crate::source::Span;
 use crate::yaml::{Node, Value};
 
 pub(crate) use apply::{Known, apply};
-pub(crate) use routes::gateway;
+pub(crate) use gateway::gateway;
 pub(crate) use upstream::upstreams;
 
 /// The name of the overlay beside the compose file.

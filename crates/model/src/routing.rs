@@ -21,17 +21,17 @@ use crate::yaml::Node;
 /// Puts the listeners together. `gateway` wins over a published port at the same address.
 pub(crate) fn routing(
     application: &Application,
-    gateway: Option<Listener>,
+    gateway: Vec<Listener>,
     root: &Node,
     report: &mut Report,
 ) -> Routing {
     let own = own_ports(application);
-    let mut listeners: Vec<Listener> = gateway.into_iter().collect();
+    let mut listeners = gateway;
     for gateway in &mut listeners {
         make_room(&mut gateway.bind, &own, application, Span::default(), report);
     }
     let mut taken: Vec<(SocketAddr, Span, String)> = Vec::new();
-    let gateway = listeners.first().map(|gateway| gateway.bind);
+    let gateway: Vec<SocketAddr> = listeners.iter().map(|gateway| gateway.bind).collect();
     for service in application.services.values().filter(|service| !service.skip) {
         for (at, port) in service.published.iter().enumerate() {
             let span = span(root, service, at);
@@ -49,7 +49,7 @@ pub(crate) fn routing(
                 continue;
             }
             make_room(&mut bind, &own, application, span, report);
-            if gateway.is_some_and(|gateway| overlap(gateway, bind)) {
+            if gateway.iter().any(|gateway| overlap(*gateway, bind)) {
                 continue;
             }
             if let Some((_, first, other)) = taken.iter().find(|(other, ..)| overlap(*other, bind)) {

@@ -17,7 +17,7 @@ use crate::drain::DrainSignal;
 use crate::listen::Listener;
 use crate::stream::{Addr, Stream};
 use crate::tls::TlsInfo;
-use crate::transport::{Failure, Transport};
+use crate::transport::{self, Failure, Transport};
 use crate::{h1, h2};
 
 /// The HTTP version in use on a connection.
@@ -341,8 +341,11 @@ async fn begin(
             told(&info, Ok(()));
             Some((stream, info))
         }
-        Err((failure, info)) => {
+        Err((failure, info, stream)) => {
             told(&info, Err(&failure));
+            if let Some(stream) = stream {
+                transport::refuse_plain(stream).await;
+            }
             None
         }
     }

@@ -45,19 +45,19 @@ impl Failure {
 const HANDSHAKE: u8 = 22;
 
 impl Transport {
-    /// Begins a connection: what comes back is as the client and we have agreed.
+    /// Begins a connection: what comes back is as the client and we have agreed. A stream that comes back with a failure is
+    /// one to tell it to.
     pub(crate) async fn begin(
         &self,
         mut stream: Stream,
         mut info: ConnectionInfo,
-    ) -> Result<(Stream, ConnectionInfo), (Failure, ConnectionInfo)> {
+    ) -> Result<(Stream, ConnectionInfo), (Failure, ConnectionInfo, Option<Stream>)> {
         let Some(server) = &self.tls else { return Ok((stream, info)) };
         let first = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, stream.peek(1)).await;
         match first.ok().and_then(Result::ok).and_then(<[u8]>::first) {
-            None => return Err((Failure::Silent, info)),
+            None => return Err((Failure::Silent, info, None)),
             Some(first) if *first != HANDSHAKE && first.is_ascii_uppercase() => {
-                refuse_plain(stream).await;
-                return Err((Failure::PlainHttp, info));
+                return Err((Failure::PlainHttp, info, Some(stream)));
             }
             Some(_) => {}
         }
@@ -67,13 +67,13 @@ impl Transport {
                 info.tls = Some(Arc::new(told));
                 Ok((stream, info))
             }
-            Err(error) => Err((Failure::Handshake(error), info)),
+            Err(error) => Err((Failure::Handshake(error), info, None)),
         }
     }
 }
 
 /// Tells a client in its own words, and lets it read them.
-async fn refuse_plain(mut stream: Stream) {
+pub(crate) async fn refuse_plain(mut stream: Stream) {
     const TEXT: &str = "This port speaks HTTPS. Ask again with https:// instead of http://.\n";
     let answer = format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{TEXT}",

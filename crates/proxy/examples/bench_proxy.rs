@@ -79,7 +79,7 @@ fn main() -> anyhow::Result<()> {
     let options = Options { workers: 1, access_log: Some(log), ..Options::default() };
     let catalog = Arc::new(Fixed(watch::channel(Arc::new(view(upstream)?)).0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (proxy, handle) = runtime.block_on(Proxy::start(options, routing, catalog))?;
+    let (proxy, handle) = runtime.block_on(Proxy::start(options, routing, catalog, None))?;
     for listener in handle.describe().listeners {
         #[allow(clippy::print_stdout)]
         {

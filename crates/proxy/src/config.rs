@@ -52,6 +52,8 @@ pub struct Options {
     pub rates: Option<Arc<dyn RateStore>>,
     /// Where requests are recorded; `None` for nowhere.
     pub access_log: Option<AccessLogOptions>,
+    /// How often files of certificates are looked at.
+    pub certificate_look: Duration,
     /// How long [`crate::Proxy::shutdown`] waits for requests under way.
     pub drain_patience: Duration,
 }
@@ -77,6 +79,7 @@ impl Default for Options {
             trusted_proxies: Vec::new(),
             rates: None,
             access_log: None,
+            certificate_look: Duration::from_secs(2),
             drain_patience: Duration::from_secs(10),
         }
     }

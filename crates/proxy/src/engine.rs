@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tutti_core::{ServiceName, limits};
 use tutti_ports::catalog::{AppProtocol, Catalog, View};
+use tutti_ports::certificates::Certificates;
 use tutti_ports::rate::{Policy, RateStore};
 use tutti_ports::routing::{Backend, Routing, Serve};
 
@@ -23,6 +24,7 @@ use crate::phase::record::Recorder;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::{Clusters, Sources};
 use crate::snapshot::plan::{Compiler, ListenerPlan};
+use crate::transport::Book;
 use crate::worker::{self, Command};
 
 /// Commands that wait for one worker.
@@ -38,6 +40,8 @@ pub struct Shared {
     pub catalog: Arc<dyn Catalog>,
     /// Who counts requests against limits of rate.
     pub rates: Arc<dyn RateStore>,
+    /// Who keeps certificates, if somebody does.
+    pub certificates: Option<Arc<dyn Certificates>>,
     /// The beginning of the engine's clock.
     pub origin: Instant,
     pub(crate) control: tokio::sync::Mutex<Control>,
@@ -50,7 +54,6 @@ pub struct Shared {
 }
 
 /// What makes snapshots; one at a time.
-#[derive(Default)]
 pub(crate) struct Control {
     pub(crate) clusters: Clusters,
     edge: Vec<(tutti_ports::routing::Listener, Arc<ListenerPlan>)>,
@@ -58,6 +61,21 @@ pub(crate) struct Control {
     view: Arc<View>,
     generation: u64,
     keys: u64,
+    book: Book,
+}
+
+impl Control {
+    fn new(view: Arc<View>, book: Book) -> Self {
+        Self {
+            clusters: Clusters::default(),
+            edge: Vec::new(),
+            doors: BTreeMap::new(),
+            view,
+            generation: 0,
+            keys: 0,
+            book,
+        }
+    }
 }
 
 /// The running data plane. Its threads end, and are joined, with [`Proxy::shutdown`] or when it is dropped.
@@ -68,11 +86,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts the workers and serves `routing`. Answers when every listener is bound and served.
+    /// Starts the workers and serves `routing`. Answers when every listener is bound and served. `certificates` are shown
+    /// by listeners of TLS besides those of their own files.
     pub async fn start(
         options: Options,
         routing: Routing,
         catalog: Arc<dyn Catalog>,
+        certificates: Option<Arc<dyn Certificates>>,
     ) -> Result<(Proxy, Handle), ApplyError> {
         let metrics = Arc::<Metrics>::default();
         let start = |what: &str| {
@@ -92,6 +112,7 @@ impl Proxy {
         let (links, inboxes): (Vec<_>, Vec<_>) =
             (0..options.workers.max(1)).map(|_| mpsc::channel(COMMANDS)).unzip();
         let view = Arc::clone(&catalog.watch().borrow());
+        let book = Book::new(certificates.clone());
         let shared = Arc::new(Shared {
             adopted: links.iter().map(|_| AtomicU64::new(0)).collect(),
             rates: match &options.rates {
@@ -101,8 +122,9 @@ impl Proxy {
             options,
             metrics: Arc::clone(&metrics),
             catalog,
+            certificates,
             origin: Instant::now(),
-            control: tokio::sync::Mutex::new(Control { view, ..Control::default() }),
+            control: tokio::sync::Mutex::new(Control::new(view, book)),
             snapshots: watch::channel(Arc::new(Snapshot::empty())).0,
             links,
             adoption: Notify::new(),
@@ -193,24 +215,25 @@ impl Drop for Gone {
     }
 }
 
-/// The thread that follows the catalog.
+/// The thread that follows the catalog, and looks at files of certificates.
 fn spawn_control(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("tutti-proxy-control".to_owned()).spawn(move || {
         runtime.block_on(async {
             let mut views = shared.catalog.watch();
             let mut closed = shared.closed.subscribe();
+            let mut look =
+                tokio::time::interval(shared.options.certificate_look.max(Duration::from_millis(1)));
+            look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut followed = true;
             loop {
                 let view = Arc::clone(&views.borrow_and_update());
                 shared.follow(view).await;
-                let newer = tokio::select! {
+                tokio::select! {
                     _ = closed.wait_for(|closed| *closed) => return,
-                    changed = views.changed() => changed.is_ok(),
-                };
-                if !newer {
-                    // The catalog is gone. What was last known stays in force.
-                    let _ = closed.wait_for(|closed| *closed).await;
-                    return;
+                    // If the catalog is gone, what was last known stays in force.
+                    changed = views.changed(), if followed => followed = changed.is_ok(),
+                    _ = look.tick() => shared.control.lock().await.book.refresh(),
                 }
             }
         });
@@ -271,6 +294,8 @@ impl Shared {
         control.edge = edge;
         control.clusters.policies =
             routing.upstreams.into_iter().map(|(service, upstream)| (service, Arc::new(upstream))).collect();
+        let Control { edge, book, .. } = &mut *control;
+        book.keep(&edge.iter().map(|(listener, _)| listener.name.as_str()).collect::<Vec<_>>());
         let generation = self.publish(&mut control);
         drop(control);
         self.all_adopted(generation).await;
@@ -302,6 +327,12 @@ impl Shared {
         let mut compiler =
             Compiler { clusters: &mut control.clusters, metrics: &self.metrics, options: &self.options };
         let plan = compiler.edge(listener, key, address)?;
+        let transport = control.book.compile(listener);
+        let failed = |source| {
+            let (listener, source) = (listener.name.clone(), Box::new(source));
+            ApplyError::Transport { listener, source }
+        };
+        let plan = ListenerPlan { transport: transport.map_err(failed)?, ..plan };
         if kept.is_some() {
             return Ok(plan);
         }

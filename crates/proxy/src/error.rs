@@ -8,6 +8,7 @@ use tutti_core::{Classify, Code, Kind, Origin, Retry, code};
 use tutti_ports::rate::StoreError;
 
 use crate::model::router::RouteError;
+use crate::transport::TransportError;
 
 /// Why listeners and routes were not applied. What was in force before still is.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,15 @@ pub enum ApplyError {
         /// Why.
         #[source]
         source: RouteError,
+    },
+    /// A transport that cannot be set up.
+    #[error("listener {listener:?}")]
+    Transport {
+        /// The listener.
+        listener: String,
+        /// Why.
+        #[source]
+        source: Box<TransportError>,
     },
     /// An address that cannot be listened at.
     #[error("listener {listener:?} cannot be bound to {address}")]
@@ -60,7 +70,9 @@ pub enum ApplyError {
 impl Classify for ApplyError {
     fn kind(&self) -> Kind {
         match self {
-            ApplyError::Duplicate { .. } | ApplyError::Route { .. } => Kind::Invalid,
+            ApplyError::Duplicate { .. } | ApplyError::Route { .. } | ApplyError::Transport { .. } => {
+                Kind::Invalid
+            }
             ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
                 Kind::Conflict
             }
@@ -80,6 +92,7 @@ impl Classify for ApplyError {
     fn code(&self) -> Option<Code> {
         match self {
             ApplyError::Duplicate { .. } | ApplyError::Route { .. } => Some(code::BAD_ROUTING),
+            ApplyError::Transport { .. } => Some(code::TLS_FILES),
             ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
                 Some(code::PORT_TAKEN)
             }
@@ -135,6 +148,13 @@ impl Fault {
     /// No route matches.
     pub fn no_route(message: String) -> Self {
         Self::new(code::NO_ROUTE, Kind::NotFound, Origin::Client, StatusCode::NOT_FOUND, message)
+    }
+
+    /// The connection was made for another host (RFC 9110 section 15.5.20).
+    pub fn misdirected() -> Self {
+        let message = "the certificate of this connection is not for that host: ask on another connection";
+        let status = StatusCode::MISDIRECTED_REQUEST;
+        Self::new(code::MISDIRECTED, Kind::Invalid, Origin::Client, status, message.to_owned())
     }
 
     /// The route leads nowhere.

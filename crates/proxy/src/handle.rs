@@ -134,6 +134,8 @@ pub struct ListenerDescription {
     pub side: &'static str,
     /// `http` or `tcp`.
     pub protocol: &'static str,
+    /// Whether TLS carries it.
+    pub tls: bool,
     /// Its routes, in the order of declaration.
     pub routes: Vec<RouteDescription>,
 }
@@ -205,7 +207,8 @@ fn listener(plan: &ListenerPlan, snapshot: &Snapshot) -> ListenerDescription {
         Side::Edge => "edge",
         Side::Door => "door",
     };
-    ListenerDescription { name: plan.name.to_string(), address: plan.address, side, protocol, routes }
+    let tls = plan.transport.as_ref().is_some_and(|transport| transport.tls.is_some());
+    ListenerDescription { name: plan.name.to_string(), address: plan.address, side, protocol, tls, routes }
 }
 
 fn service(cluster: &Arc<Cluster>, now: Duration) -> ServiceDescription {

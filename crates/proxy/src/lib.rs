@@ -1,13 +1,14 @@
 //! The data plane: listeners → phases → endpoint, for the edge and for the doors between services.
 //!
 //! Floor 2. Offers [`tutti_ports::door::Door`] and [`tutti_ports::traffic::Traffic`] through [`Handle`]; uses
-//! [`tutti_ports::catalog::Catalog`]. All sockets and protocols are `tutti-net`'s.
+//! [`tutti_ports::catalog::Catalog`] and [`tutti_ports::certificates::Certificates`]. All sockets and protocols are `tutti-net`'s.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`phase`] | the life of a request, one file for each phase, in order: read it top to bottom |
 //! | [`model`] | the rules: routing, paths, headers, balancing, retries; no I/O, no async, no clock |
 //! | [`resilience`] | what a route does when things go wrong |
+//! | [`transport`] | what carries a listener, compiled: TLS with its certificates |
 //! | [`snapshot`] | what the data plane knows, compiled, immutable, shared by all workers |
 //! | [`guard`] | who may ask and how often: a route's guard, compiled, and the counts of its limits |
 //! | [`upstream`] | endpoints with their requests under way, and each worker's connections |
@@ -38,6 +39,7 @@ pub mod page;
 pub mod phase;
 pub mod resilience;
 pub mod snapshot;
+pub mod transport;
 pub mod upstream;
 pub mod worker;
 

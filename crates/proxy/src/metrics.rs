@@ -13,6 +13,7 @@ pub struct Metrics {
     upstream_requests: Family<Counter>,
     upstream_durations: Family<Histogram>,
     faults: Family<Counter>,
+    handshakes: Family<Counter>,
     /// Tries after the first.
     pub retries: Counter,
     /// Retries that the budget forbade.
@@ -88,6 +89,11 @@ impl Metrics {
         self.faults.with(&[("code", &code.to_string()), ("origin", origin.as_str())]).inc();
     }
 
+    /// Counts a TLS handshake: `full`, `resumed`, or why there was none.
+    pub fn handshake(&self, listener: &str, result: &str) {
+        self.handshakes.with(&[("listener", listener), ("result", result)]).inc();
+    }
+
     /// Writes everything.
     pub fn write(&self, page: &mut Page) {
         page.family(
@@ -111,6 +117,11 @@ impl Metrics {
             &self.upstream_durations,
         );
         page.family("tutti_proxy_faults_total", "Requests that got no answer from a service.", &self.faults);
+        page.family(
+            "tutti_proxy_tls_handshakes_total",
+            "TLS handshakes with clients: full, resumed, or why there was none.",
+            &self.handshakes,
+        );
         page.one("tutti_proxy_retries_total", "Tries after a request's first.", &self.retries);
         page.one(
             "tutti_proxy_retries_denied_total",

@@ -1,37 +1,30 @@
-//! `gateway:` and `routes:` become a listener with compiled-ready routes.
+//! `routes:` become the routes of the gateway.
 
 mod filters;
 pub(super) mod resilience;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use tutti_core::{ServiceName, code};
 use tutti_ports::routing::{
-    Backend, Content, FieldMatch, Filter, HeaderEdit, Listener, Match, PathMatch, PathRewrite, RateLimit,
-    Route, Serve, Timeouts, Transport, ValueMatch,
+    Backend, Content, FieldMatch, Filter, HeaderEdit, Match, PathMatch, PathRewrite, RateLimit, Route,
+    Timeouts, ValueMatch,
 };
 
 use super::Overlay;
 use super::apply::{main_port, unknown};
 use super::guard;
-use super::types::{self, Condition, OneText, Several, Target, Targets};
+use super::types::{self, Condition, Several, Target, Targets};
 use crate::app::{Application, Service};
 use crate::diagnostic::{Problem, Report};
 use crate::source::Span;
 use crate::value::duration;
 use crate::yaml::Node;
 
-/// Where the gateway listens when nothing says otherwise.
-const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-
-/// The gateway's listener; `None` without routes.
-///
-/// Without `gateway.listen` it takes the place of the published port of the service to which `/` goes, so that the
-/// application answers where Docker Compose would let it answer; without such a port it is `127.0.0.1:8080`.
-pub(crate) fn gateway(overlay: &Overlay, application: &Application, report: &mut Report) -> Option<Listener> {
+/// The routes, and where in the file they stand.
+pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut Report) -> Vec<Route> {
     let common = match (&overlay.types.gateway, overlay.tree.get("gateway")) {
         (Some(gateway), Some(node)) => {
             guard::rate_limits(gateway.rate_limit.as_ref(), "gateway", node, report)
@@ -51,61 +44,7 @@ pub(crate) fn gateway(overlay: &Overlay, application: &Application, report: &mut
             routes.push(route);
         }
     }
-    let gateway = overlay.tree.get("gateway");
-    if overlay.types.routes.is_empty() {
-        if let Some(gateway) = gateway {
-            let message = "`gateway` has no effect without `routes`: published ports are served where they are published";
-            report.add(Problem::notice(code::NOT_HONOURED, message).at(gateway.span));
-        }
-        return None;
-    }
-    let listen = overlay.types.gateway.as_ref().and_then(|gateway| gateway.listen.as_ref());
-    let bind = match listen {
-        Some(listen) => {
-            let span =
-                gateway.and_then(|gateway| gateway.get("listen")).map_or(Span::default(), |node| node.span);
-            address(listen, span, report)?
-        }
-        None => published_root(&routes, application).unwrap_or(DEFAULT),
-    };
-    let (name, serve) = ("gateway".to_owned(), Serve::Http(routes));
-    Some(Listener { name, bind, transport: Transport::default(), serve })
-}
-
-fn address(listen: &OneText, span: Span, report: &mut Report) -> Option<SocketAddr> {
-    let text = match listen {
-        OneText::Int(port) => port.to_string(),
-        OneText::Text(text) => text.clone(),
-    };
-    let full = match text.strip_prefix(':').unwrap_or(&text) {
-        port if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            // A port alone is this machine's own; every address is asked for by name.
-            format!("127.0.0.1:{port}")
-        }
-        _ => text.replace("localhost:", "127.0.0.1:"),
-    };
-    let parsed = full.parse().ok();
-    if parsed.is_none() {
-        let hint = "for example `127.0.0.1:8080`, `0.0.0.0:80` or `:8080`";
-        let message = format!("`{text}` is not an address to listen at");
-        report.add(Problem::error(code::BAD_VALUE, message).at(span).hint(hint));
-    }
-    parsed
-}
-
-/// Where the service behind `/` is published.
-fn published_root(routes: &[Route], application: &Application) -> Option<SocketAddr> {
-    let root = |found: &Match| match &found.path {
-        None => true,
-        Some(PathMatch::Prefix(path)) => path == "/",
-        Some(_) => false,
-    };
-    let whole = routes.iter().find(|route| route.matches.is_empty() || route.matches.iter().any(root))?;
-    let backend = whole.backends.first()?;
-    let service = application.services.get(&backend.service)?;
-    let port = service.published.iter().find(|port| !port.udp && port.host_port.is_some())?;
-    let ip = port.host_ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
-    Some(SocketAddr::new(ip, port.host_port?))
+    routes
 }
 
 struct Reader<'a> {

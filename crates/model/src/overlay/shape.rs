@@ -3,6 +3,7 @@
 //! A test holds it against the types that the JSON Schema is made from.
 
 mod filters;
+mod gateway;
 mod guard;
 mod resilience;
 mod upstream;
@@ -20,7 +21,7 @@ pub(super) static OVERLAY: Object = object(
     "an overlay",
     &[
         field("services", Shape::Map(Names::Resource, &Shape::OrNull(&Shape::Object(&SERVICE)))),
-        field("gateway", Shape::Object(&GATEWAY)),
+        field("gateway", Shape::Object(&gateway::GATEWAY)),
         field("routes", Shape::List(&Shape::Object(&ROUTE))),
     ],
 );
@@ -66,11 +67,6 @@ static HEALTH: Object = object(
         field("retries", Shape::Int(1, 1_000)),
         field("start_period", Shape::Duration),
     ],
-);
-
-static GATEWAY: Object = object(
-    "the gateway",
-    &[field("listen", Shape::Either(&[Shape::Text, PORT])), field("rate_limit", guard::RATE_LIMITS)],
 );
 
 static ROUTE: Object = object(

@@ -429,3 +429,59 @@ routes:
         assert!(text.contains(part), "{part}: {text}");
     }
 }
+
+#[test]
+fn https_is_an_address_with_certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("compose.yaml"), COMPOSE).unwrap();
+    std::fs::create_dir(dir.path().join("certs")).unwrap();
+    for file in ["shop.pem", "shop.key", "ca.pem"] {
+        std::fs::write(dir.path().join("certs").join(file), "").unwrap();
+    }
+    let listeners = |gateway: &str| {
+        let overlay = format!("{{gateway: {gateway}, routes: [{{to: web}}]}}");
+        std::fs::write(dir.path().join("tutti.yaml"), overlay).unwrap();
+        let loaded = load(&LoadOptions { folder: dir.path().to_owned(), ..LoadOptions::default() });
+        loaded.map(|loaded| loaded.application.routing.listeners).map_err(|problems| problems.render(false))
+    };
+    let made = listeners(
+        "{listen: ':8000', https: '0.0.0.0:8443', tls: {min_version: 1.3, client_auth: {ca: certs/ca.pem, mode: optional},
+          files: [{cert: certs/shop.pem, key: ./certs/shop.key}]}}",
+    );
+    let made = made.unwrap_or_else(|problems| panic!("{problems}"));
+    let (plain, secure) = (&made[0], &made[1]);
+    assert_eq!(plain.bind, "127.0.0.1:8000".parse::<SocketAddr>().unwrap());
+    assert_eq!(plain.transport, tutti_ports::routing::Transport::default());
+    let Serve::Http(routes) = &plain.serve else { panic!("{plain:?}") };
+    assert!(
+        matches!(&routes[0].filters[..], [Filter::Redirect { scheme: Some(scheme), port: Some(8443), status: 308, .. }]
+            if scheme == "https")
+    );
+    assert_eq!((secure.name.as_str(), secure.bind.port()), ("gateway-https", 8443));
+    let Serve::Http(routes) = &secure.serve else { panic!("{secure:?}") };
+    assert_eq!(routes[0].backends[0].service.as_str(), "web");
+    let tls = secure.transport.tls.as_ref().unwrap();
+    assert_eq!(tls.min_version, tutti_ports::routing::TlsVersion::Tls13);
+    assert!(tls.files[0].cert.ends_with("certs/shop.pem") && tls.files[0].cert.is_absolute());
+    assert!(!tls.client_auth.as_ref().unwrap().required);
+
+    let both = listeners("{https: 8443, https_redirect: false}").unwrap();
+    let routes = |at: usize| match &both[at].serve {
+        Serve::Http(routes) => routes.clone(),
+        Serve::Tcp(_) => Vec::new(),
+    };
+    assert_eq!(routes(0), routes(1));
+    for (gateway, text) in [
+        ("{https: nowhere}", "`nowhere` is not an address"),
+        ("{listen: 8443, https: 8443}", "cannot both be served"),
+        ("{tls: {}}", "`tls` needs `https`"),
+        ("{https_redirect: true}", "`https_redirect` needs `https`"),
+        ("{https: 8443, tls: {min_version: 1.1}}", "`1.1` is not a version"),
+        ("{https: 8443, tls: {files: [{cert: certs/none.pem, key: certs/shop.key}]}}", "there is no file"),
+        ("{https: 8443, tls: {files: [{cert: certs/shop.pem}]}}", "key"),
+        ("{https: 8443, tls: {client_auth: {ca: certs/ca.pem, mode: maybe}}}", "maybe"),
+    ] {
+        let problems = listeners(gateway).unwrap_err();
+        assert!(problems.contains(text), "{gateway}: {problems}");
+    }
+}

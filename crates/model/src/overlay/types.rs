@@ -5,6 +5,7 @@ pub mod resilience;
 use std::collections::BTreeMap;
 
 pub mod filters;
+pub mod gateway;
 mod guard;
 pub mod upstream;
 
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use filters::{Fraction, GrpcMatch, Mirror, MirrorShare, OneOrMany};
+pub use gateway::{CertificateFiles, ClientAuth, Gateway, Tls};
 pub use guard::{Algorithm, OneRateLimit, RateLimit, RateLimits, Unavailable};
 pub use upstream::{Subset, Upstream};
 
@@ -158,17 +160,6 @@ pub enum External {
     Main(String),
     /// The address of each port.
     Each(BTreeMap<String, String>),
-}
-
-/// The gateway.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Gateway {
-    /// The address, such as `127.0.0.1:8080`, `:8080` or `8080`. Default: where the compose file publishes the service
-    /// to which `/` goes, else `127.0.0.1:8080`.
-    pub listen: Option<OneText>,
-    /// How often a caller may ask, whatever the route: counted for all routes together, beside the limits of the route.
-    pub rate_limit: Option<RateLimits>,
 }
 
 /// A text that may be a number.

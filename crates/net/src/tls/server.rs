@@ -36,7 +36,7 @@ pub trait Keys: Send + Sync + 'static {
 }
 
 /// Which clients have to prove who they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ClientAuth {
     /// Nobody is asked.
     #[default]

@@ -24,7 +24,7 @@ pub use cidr::Cidr;
 pub use content::Content;
 pub use guard::{Guard, KeyPart, RateLimit, Unavailable};
 pub use resilience::{DeadlineRule, Resilience, Retries, RetryBudget, RetryOn};
-pub use transport::Transport;
+pub use transport::{CertificateFiles, ClientAuth, Tls, TlsVersion, Transport};
 pub use upstream::{
     Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, Rate, SameSite, SlowStart, Sticky,
     Subset, SuccessRate, Upstream,

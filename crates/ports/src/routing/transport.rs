@@ -1,7 +1,54 @@
 //! What carries a listener: TLS, HTTP/3, the PROXY protocol.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// What carries a listener. The default is plain TCP.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Transport {}
+pub struct Transport {
+    /// TLS; `None` is plain.
+    pub tls: Option<Tls>,
+}
+
+/// How TLS is spoken at a listener. The default shows what [`crate::certificates::Certificates`] has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// Certificates in files. They come before those of [`crate::certificates::Certificates`]; the first is shown to
+    /// clients that name no host, or one that nobody has a certificate for.
+    pub files: Vec<CertificateFiles>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// Whether clients show certificates.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// A certificate in files, which are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CertificateFiles {
+    /// The chain in PEM, the server's own certificate first.
+    pub cert: PathBuf,
+    /// The private key in PEM.
+    pub key: PathBuf,
+    /// An OCSP response in DER that is stapled (RFC 6066 section 8).
+    pub ocsp: Option<PathBuf>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+/// Which certificates of clients are believed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClientAuth {
+    /// The authorities in PEM.
+    pub ca: PathBuf,
+    /// Whether a client without one is turned away.
+    pub required: bool,
+}

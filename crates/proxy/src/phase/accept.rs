@@ -9,6 +9,7 @@ use http::{Request, Response};
 use tokio::time::Instant;
 use tutti_core::{Origin, code};
 use tutti_net::server::{self, Refusal, Settings, StreamHandler};
+use tutti_net::transport::{Failure, Transport};
 use tutti_net::tunnel::{Tunnelled, tunnel};
 use tutti_net::{Body, ConnectionInfo, DrainSignal, Listener, LocalHandler, Stream, serve_local};
 
@@ -51,6 +52,26 @@ struct Connections {
     plan: Plan,
 }
 
+impl Connections {
+    fn carried(&self) -> Option<Arc<Transport>> {
+        self.plan.borrow().transport.clone()
+    }
+
+    fn count(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
+        let result = match (result, &connection.tls) {
+            (Err(failure), _) => {
+                let error = tutti_core::error::chain(failure);
+                tracing::debug!(%error, peer = %connection.peer, "a connection did not begin");
+                failure.as_str()
+            }
+            (Ok(()), Some(tls)) if tls.resumed => "resumed",
+            (Ok(()), Some(_)) => "full",
+            (Ok(()), None) => return,
+        };
+        self.worker.shared.metrics.handshake(&self.plan.borrow().name, result);
+    }
+}
+
 impl LocalHandler for Connections {
     async fn handle(&self, request: Request<Body>, connection: &ConnectionInfo) -> Response<Body> {
         let plan = Arc::clone(&self.plan.borrow());
@@ -63,6 +84,14 @@ impl LocalHandler for Connections {
 
     fn flooded(&self, reason: &'static str, connection: &ConnectionInfo) {
         self.worker.recorder.flooded(&self.plan.borrow(), connection, reason);
+    }
+
+    fn transport(&self) -> Option<Arc<Transport>> {
+        self.carried()
+    }
+
+    fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
+        self.count(connection, result);
     }
 
     /// A door's port may speak anything: what is not HTTP is carried as it is.
@@ -82,6 +111,14 @@ impl StreamHandler for Connections {
             },
         };
         carry(&self.worker, &plan, target, stream, connection).await;
+    }
+
+    fn transport(&self) -> Option<Arc<Transport>> {
+        self.carried()
+    }
+
+    fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
+        self.count(connection, result);
     }
 }
 

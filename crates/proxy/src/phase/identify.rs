@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tutti_core::limits;
+use tutti_net::TlsInfo;
 
 use super::{Exchange, Stop};
+use crate::error::Fault;
 use crate::model::forwarded::{self, Stamp};
 use crate::model::hints::Hints;
+use crate::model::router;
 use crate::model::trace::{self, Context, TRACESTATE_BYTES};
 use crate::page::Form;
 use crate::snapshot::plan::Side;
@@ -46,7 +49,8 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     exchange.deadline = hints.remaining.and_then(|remaining| started.checked_add(remaining));
     exchange.repeated = hints.repeated;
 
-    let key = StampKey { peer, believed, port: exchange.listener.address.port() };
+    let tls = exchange.connection.tls.is_some();
+    let key = StampKey { peer, believed, tls, port: exchange.listener.address.port() };
     worker.stamps.borrow_mut().with(&key, exchange.host.as_ref(), |stamp| {
         stamp.apply(headers, exchange.host.as_ref());
     });
@@ -71,7 +75,19 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     // Also when it is kept: there may have been a second one, that nobody has looked at.
     headers.insert(REQUEST_ID, id.clone());
     exchange.entry.request_id = Some(id);
+    if exchange.connection.tls.as_ref().is_some_and(|tls| is_misdirected(tls, exchange.host.as_ref())) {
+        return Err(Fault::misdirected().into());
+    }
     Ok(())
+}
+
+/// Whether a request came on a connection that was made for another host, by a client that asked for that one by name: over
+/// HTTP/2 clients use a connection for every host that its certificate is for (RFC 9113 section 9.1.1), and must
+/// not do so for others.
+fn is_misdirected(tls: &TlsInfo, host: Option<&HeaderValue>) -> bool {
+    let (Some(sni), Some(key)) = (&tls.sni, &tls.key) else { return false };
+    let host = host.and_then(|host| host.to_str().ok()).and_then(router::host_key);
+    host.is_some_and(|host| *host != **sni && !key.covers(&host))
 }
 
 /// What decides a [`Stamp`] besides the host.
@@ -79,6 +95,7 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
 struct StampKey {
     peer: IpAddr,
     believed: bool,
+    tls: bool,
     port: u16,
 }
 
@@ -96,7 +113,7 @@ impl Stamps {
         if let Some((_, _, stamp)) = known {
             return then(stamp);
         }
-        let mut stamp = Stamp::new(key.believed, key.peer, false, key.port);
+        let mut stamp = Stamp::new(key.believed, key.peer, key.tls, key.port);
         if let Some(host) = host.and_then(|host| host.to_str().ok()) {
             stamp = stamp.with_host(host);
         }

@@ -2,9 +2,10 @@
 //!
 //! | phase | does | stops with |
 //! |---|---|---|
-//! | 1 [`accept`] | takes the connection, tells HTTP from bytes | |
+//! | 1 [`accept`] | takes the connection, ends TLS, tells HTTP from bytes | |
 //! | 2 [`decode`] | brings path and host into one form, ends the hop-by-hop fields | 400, 501 |
-//! | 3 [`identify`] | client address, `X-Forwarded-*`, request id, trace | |
+//! | 3 [`identify`] | client address, `X-Forwarded-*`, request id, trace | 421 |
+//! |   [`challenge`] | answers an authority that looks whether a name is ours | an answer |
 //! | 4 [`admit`] | sheds what is over the limit | 503 |
 //! | 5 [`route`] | finds the route | 404 |
 //! |   [`guard`] | refuses who may not ask, or asks too often | 403, 429, 503 |
@@ -21,6 +22,7 @@
 pub mod accept;
 pub mod admit;
 pub mod attempt;
+pub mod challenge;
 pub mod choose;
 pub mod decode;
 pub mod filter;
@@ -142,6 +144,7 @@ pub async fn run(
 async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
     decode::run(exchange)?;
     identify::run(exchange)?;
+    challenge::run(exchange)?;
     admit::run(exchange)?;
     let listener = exchange.listener;
     let Serve::Http(routes) = &listener.serve else {

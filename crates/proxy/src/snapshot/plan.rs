@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use tutti_core::limits;
+use tutti_net::Transport;
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::routing::{self, Backend, Filter, PathMatch, PathRewrite, Route};
 
@@ -30,6 +31,8 @@ pub struct ListenerPlan {
     pub bind: SocketAddr,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What carries it; `None` is plain TCP.
+    pub transport: Option<Arc<Transport>>,
     /// Whether its clients are strangers.
     pub side: Side,
     /// What it serves.
@@ -225,7 +228,7 @@ impl Compiler<'_> {
         serve: Serve,
     ) -> ListenerPlan {
         let unmatched = self.metrics.route(name, "");
-        ListenerPlan { key, name: Arc::from(name), bind, address, side, serve, unmatched }
+        ListenerPlan { key, name: Arc::from(name), bind, address, transport: None, side, serve, unmatched }
     }
 
     fn routes(&mut self, listener: &str, routes: &[Route]) -> Result<Routes, RouteError> {

@@ -18,6 +18,7 @@ use tutti_net::{Addr, Body, ConnectionInfo, Drainer, Handler, ListenOptions, Lis
 use tutti_ports::catalog::{
     self, AppProtocol, CatalogError, Health, Instance, Registration, Report, Spec, Transition, View,
 };
+use tutti_ports::certificates::Certificates;
 use tutti_ports::routing::{self, Backend, Route, Routing, Serve};
 use tutti_proxy::{Handle, Options, Proxy};
 
@@ -169,9 +170,18 @@ impl Tutti {
     }
 
     pub async fn serving(options: Options, serve: Serve, instances: Vec<Instance>) -> Self {
+        Self::applying(options, routing(serve), instances, None).await
+    }
+
+    pub async fn applying(
+        options: Options,
+        routing: Routing,
+        instances: Vec<Instance>,
+        certificates: Option<Arc<dyn Certificates>>,
+    ) -> Self {
         let catalog = Catalog::new(instances);
-        let started =
-            Proxy::start(options, routing(serve), Arc::clone(&catalog) as Arc<dyn catalog::Catalog>).await;
+        let known = Arc::clone(&catalog) as Arc<dyn catalog::Catalog>;
+        let started = Proxy::start(options, routing, known, certificates).await;
         let (proxy, handle) = started.unwrap();
         let edge = handle.describe().listeners[0].address;
         Self { proxy, handle, catalog, edge }

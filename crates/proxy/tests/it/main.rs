@@ -26,4 +26,5 @@ mod policy;
 mod retries;
 mod routing;
 mod smuggling;
+mod tls;
 mod upgrade;

@@ -99,7 +99,7 @@ impl Roles {
             zone: std::env::var("TUTTI_ZONE").ok().filter(|zone| !zone.is_empty()),
             ..tutti_proxy::Options::default()
         };
-        let started = Proxy::start(options, self.application.routing.clone(), catalog).await;
+        let started = Proxy::start(options, self.application.routing.clone(), catalog, None).await;
         let (proxy, handle) = started.map_err(who_has_it)?;
         host.start("edge", OnEnd::Shutdown, |ready, shutdown| async move {
             ready.ready();

@@ -1,0 +1,189 @@
+//! `gateway:` becomes listeners: one of plain HTTP, and with `https` one of HTTPS.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tutti_core::code;
+use tutti_ports::routing::{
+    CertificateFiles, ClientAuth, Filter, Listener, Match, PathMatch, Route, Serve, Tls, TlsVersion,
+    Transport,
+};
+
+use super::types::gateway::ClientAuthMode;
+use super::types::{self, OneText};
+use super::{Overlay, routes};
+use crate::app::Application;
+use crate::compose::environment::Environment;
+use crate::compose::paths;
+use crate::diagnostic::{Problem, Report};
+use crate::source::Span;
+use crate::yaml::Node;
+
+/// Where the gateway listens when nothing says otherwise.
+const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+/// The gateway's listeners; none without routes.
+///
+/// Without `gateway.listen` it takes the place of the published port of the service to which `/` goes, so that the
+/// application answers where Docker Compose would let it answer; without such a port it is `127.0.0.1:8080`.
+pub(crate) fn gateway(
+    overlay: &Overlay,
+    application: &Application,
+    env: &Environment,
+    report: &mut Report,
+) -> Vec<Listener> {
+    let routes = routes::routes(overlay, application, report);
+    let node = overlay.tree.get("gateway");
+    if overlay.types.routes.is_empty() {
+        if let Some(node) = node {
+            let message = "`gateway` has no effect without `routes`: published ports are served where they are published";
+            report.add(Problem::notice(code::NOT_HONOURED, message).at(node.span));
+        }
+        return Vec::new();
+    }
+    let default = types::Gateway::default();
+    let said = overlay.types.gateway.as_ref().unwrap_or(&default);
+    let mut reader = Reader { node, folder: &application.folder, env, report };
+    let Some(bind) = reader.place("listen", said.listen.as_ref(), || {
+        Some(published_root(&routes, application).unwrap_or(DEFAULT))
+    }) else {
+        return Vec::new();
+    };
+    let plain = |serve| Listener { name: "gateway".to_owned(), bind, transport: Transport::default(), serve };
+    let Some(https) = reader.place("https", said.https.as_ref(), || None) else {
+        reader.without_https(said);
+        return vec![plain(Serve::Http(routes))];
+    };
+    if https == bind {
+        let message = format!("HTTP and HTTPS cannot both be served at {https}");
+        reader.report.error(code::CONFLICT, reader.span("https"), message);
+    }
+    let transport = Transport { tls: Some(reader.tls(said.tls.as_ref())) };
+    let redirected = said.https_redirect.unwrap_or(true);
+    let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
+    let secure =
+        Listener { name: "gateway-https".to_owned(), bind: https, transport, serve: Serve::Http(routes) };
+    vec![plain(Serve::Http(first)), secure]
+}
+
+/// Answers every request with where it is served over HTTPS.
+fn redirect(port: u16) -> Route {
+    let (scheme, port) = (Some("https".to_owned()), Some(port));
+    let to = Filter::Redirect { scheme, host: None, port, path: None, status: 308 };
+    Route { filters: vec![to], ..Route::named("https-redirect") }
+}
+
+struct Reader<'a> {
+    node: Option<&'a Node>,
+    folder: &'a Path,
+    env: &'a Environment,
+    report: &'a mut Report,
+}
+
+impl Reader<'_> {
+    fn span(&self, key: &str) -> Span {
+        let key = self.node.and_then(|node| node.get(key));
+        key.or(self.node).map_or(Span::default(), |node| node.span)
+    }
+
+    /// The address that a key says, or the default without one. `None` also if it is none, which is reported.
+    fn place(
+        &mut self,
+        key: &str,
+        said: Option<&OneText>,
+        default: impl FnOnce() -> Option<SocketAddr>,
+    ) -> Option<SocketAddr> {
+        match said {
+            Some(said) => address(said, self.span(key), self.report),
+            None => default(),
+        }
+    }
+
+    fn without_https(&mut self, said: &types::Gateway) {
+        for (key, there) in
+            [("tls", said.tls.is_some()), ("https_redirect", said.https_redirect == Some(true))]
+        {
+            if there && said.https.is_none() {
+                let message = format!("`{key}` needs `https`, the address at which HTTPS is spoken");
+                let hint = "for example `https: \":8443\"`";
+                self.report.add(Problem::error(code::MISSING_KEY, message).at(self.span(key)).hint(hint));
+            }
+        }
+    }
+
+    fn tls(&mut self, said: Option<&types::Tls>) -> Tls {
+        let Some(said) = said else { return Tls::default() };
+        let node = self.node.and_then(|node| node.get("tls"));
+        let at = |key: &str| node.and_then(|node| node.get(key));
+        let entries = at("files").map(Node::items).unwrap_or_default();
+        let files = said.files.iter().zip(entries).map(|(files, node)| CertificateFiles {
+            cert: self.file(&files.cert, node.get("cert")),
+            key: self.file(&files.key, node.get("key")),
+            ocsp: files.ocsp.as_ref().map(|ocsp| self.file(ocsp, node.get("ocsp"))),
+        });
+        let files = files.collect();
+        let min_version = match said.min_version.as_deref() {
+            None | Some("1.2") => TlsVersion::Tls12,
+            Some("1.3") => TlsVersion::Tls13,
+            Some(other) => {
+                let message =
+                    format!("`{other}` is not a version of TLS that can be the oldest: `1.2` or `1.3`");
+                let span = at("min_version").map_or(Span::default(), |node| node.span);
+                self.report.error(code::BAD_VALUE, span, message);
+                TlsVersion::Tls12
+            }
+        };
+        let client_auth = said.client_auth.as_ref().map(|auth| ClientAuth {
+            ca: self.file(&auth.ca, at("client_auth").and_then(|node| node.get("ca"))),
+            required: auth.mode.unwrap_or_default() == ClientAuthMode::Required,
+        });
+        Tls { files, min_version, client_auth }
+    }
+
+    /// A file of the project, which must be there.
+    fn file(&mut self, said: &str, node: Option<&Node>) -> PathBuf {
+        let path = paths::absolute(self.folder, said, self.env);
+        if !path.is_file() {
+            let message = format!("there is no file `{}`", path.display());
+            let span = node.map_or(Span::default(), |node| node.span);
+            self.report.error(code::UNREADABLE_FILE, span, message);
+        }
+        path
+    }
+}
+
+fn address(listen: &OneText, span: Span, report: &mut Report) -> Option<SocketAddr> {
+    let text = match listen {
+        OneText::Int(port) => port.to_string(),
+        OneText::Text(text) => text.clone(),
+    };
+    let full = match text.strip_prefix(':').unwrap_or(&text) {
+        port if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            // A port alone is this machine's own; every address is asked for by name.
+            format!("127.0.0.1:{port}")
+        }
+        _ => text.replace("localhost:", "127.0.0.1:"),
+    };
+    let parsed = full.parse().ok();
+    if parsed.is_none() {
+        let hint = "for example `127.0.0.1:8080`, `0.0.0.0:80` or `:8080`";
+        let message = format!("`{text}` is not an address to listen at");
+        report.add(Problem::error(code::BAD_VALUE, message).at(span).hint(hint));
+    }
+    parsed
+}
+
+/// Where the service behind `/` is published.
+fn published_root(routes: &[Route], application: &Application) -> Option<SocketAddr> {
+    let root = |found: &Match| match &found.path {
+        None => true,
+        Some(PathMatch::Prefix(path)) => path == "/",
+        Some(_) => false,
+    };
+    let whole = routes.iter().find(|route| route.matches.is_empty() || route.matches.iter().any(root))?;
+    let backend = whole.backends.first()?;
+    let service = application.services.get(&backend.service)?;
+    let port = service.published.iter().find(|port| !port.udp && port.host_port.is_some())?;
+    let ip = port.host_ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
+    Some(SocketAddr::new(ip, port.host_port?))
+}

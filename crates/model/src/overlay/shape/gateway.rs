@@ -1,0 +1,36 @@
+//! What `gateway:` may say.
+
+use super::{PORT, not_empty};
+use crate::compose::schema::{Object, Shape, field, object};
+
+const FILE: Shape = Shape::Checked(not_empty);
+
+pub(super) static GATEWAY: Object = object(
+    "the gateway",
+    &[
+        field("listen", Shape::Either(&[Shape::Text, PORT])),
+        field("rate_limit", super::guard::RATE_LIMITS),
+        field("https", Shape::Either(&[Shape::Text, PORT])),
+        field("https_redirect", Shape::Bool),
+        field("tls", Shape::Object(&TLS)),
+    ],
+);
+
+static TLS: Object = object(
+    "the TLS of the gateway",
+    &[
+        field("files", Shape::List(&Shape::Object(&FILES))),
+        field("min_version", Shape::Scalar),
+        field("client_auth", Shape::Object(&CLIENT_AUTH)),
+    ],
+);
+
+static FILES: Object =
+    object("a certificate in files", &[field("cert", FILE), field("key", FILE), field("ocsp", FILE)])
+        .requiring(&["cert", "key"]);
+
+static CLIENT_AUTH: Object = object(
+    "the certificates of clients",
+    &[field("ca", FILE), field("mode", Shape::OneOf(&["required", "optional"]))],
+)
+.requiring(&["ca"]);

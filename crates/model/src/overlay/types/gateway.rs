@@ -1,0 +1,69 @@
+//! The types of `gateway:`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{OneText, RateLimits};
+
+/// The gateway.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    /// The address, such as `127.0.0.1:8080`, `:8080` or `8080`. Default: where the compose file publishes the service
+    /// to which `/` goes, else `127.0.0.1:8080`.
+    pub listen: Option<OneText>,
+    /// How often a caller may ask, whatever the route: counted for all routes together, beside the limits of the route.
+    pub rate_limit: Option<RateLimits>,
+    /// The address at which the routes are served over HTTPS, such as `0.0.0.0:443` or `:8443`.
+    pub https: Option<OneText>,
+    /// Whether plain HTTP is answered with a redirect to HTTPS. Default: yes, where there is `https`.
+    pub https_redirect: Option<bool>,
+    /// How HTTPS is spoken.
+    pub tls: Option<Tls>,
+}
+
+/// How HTTPS is spoken.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Certificates in files, which are read again when they change. Which one is shown is decided by the names in them; the
+    /// first is for clients that ask for none of these.
+    pub files: Vec<CertificateFiles>,
+    /// The oldest version that is spoken: `1.2` or `1.3`. Default: `1.2`.
+    pub min_version: Option<String>,
+    /// Which clients show certificates. Default: none is asked.
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// A certificate in files.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateFiles {
+    /// The chain in PEM, the server's own certificate first.
+    pub cert: String,
+    /// Its private key in PEM.
+    pub key: String,
+    /// An OCSP response in DER, shown with it.
+    pub ocsp: Option<String>,
+}
+
+/// Which clients show certificates.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuth {
+    /// The authorities whose certificates are believed, in PEM.
+    pub ca: String,
+    /// `required` (the default) or `optional`.
+    pub mode: Option<ClientAuthMode>,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuthMode {
+    /// Who has none is turned away.
+    #[default]
+    Required,
+    /// Who has none is served too.
+    Optional,
+}

@@ -1,0 +1,146 @@
+//! How the connections of a listener are carried, compiled: TLS with its certificates.
+
+pub mod files;
+pub mod keys;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use tutti_net::Transport;
+use tutti_net::tls::server::{self, ClientAuth, SetupError, Tickets};
+use tutti_net::tls::{Keys, Server, Version};
+use tutti_ports::certificates::Certificates;
+use tutti_ports::routing::{self, Serve, Tls, TlsVersion};
+
+use files::FileKeys;
+use keys::{Cache, ListenerKeys};
+
+/// Why a listener cannot be carried as was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// There is nothing to show to clients.
+    #[error("there is no certificate: name files under gateway.tls")]
+    NoCertificate,
+    /// A file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A certificate cannot be used.
+    #[error("the certificate {} with the key {} cannot be used", .cert.display(), .key.display())]
+    Key {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why.
+        #[source]
+        source: tutti_net::tls::KeyError,
+    },
+    /// TLS cannot be set up so.
+    #[error("TLS cannot be set up")]
+    Setup(#[source] SetupError),
+}
+
+/// Compiles transports, and keeps what outlives a configuration: keys of tickets, parsed certificates, what was
+/// compiled before and is still asked for.
+pub struct Book {
+    certificates: Option<Arc<dyn Certificates>>,
+    cache: Arc<Cache>,
+    tickets: HashMap<(String, ClientAuth), Tickets>,
+    files: Vec<Weak<FileKeys>>,
+    known: HashMap<String, (routing::Transport, bool, Arc<Transport>)>,
+}
+
+impl Book {
+    /// With the certificates of this installation, if there is somebody who keeps them.
+    pub fn new(certificates: Option<Arc<dyn Certificates>>) -> Self {
+        Self {
+            certificates,
+            cache: Arc::default(),
+            tickets: HashMap::new(),
+            files: Vec::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Compiles what carries a listener; `None` for plain TCP. Reads files, unless nothing of it has changed.
+    pub fn compile(
+        &mut self,
+        listener: &routing::Listener,
+    ) -> Result<Option<Arc<Transport>>, TransportError> {
+        let Some(tls) = &listener.transport.tls else {
+            self.known.remove(&listener.name);
+            return Ok(None);
+        };
+        let http = matches!(listener.serve, Serve::Http(_));
+        if let Some((of, for_http, made)) = self.known.get(&listener.name)
+            && (of, *for_http) == (&listener.transport, http)
+        {
+            return Ok(Some(Arc::clone(made)));
+        }
+        let made = Arc::new(Transport { tls: Some(Arc::new(self.tls(&listener.name, tls, http)?)) });
+        self.known.insert(listener.name.clone(), (listener.transport.clone(), http, Arc::clone(&made)));
+        Ok(Some(made))
+    }
+
+    fn tls(&mut self, listener: &str, tls: &Tls, http: bool) -> Result<Server, TransportError> {
+        if tls.files.is_empty() && self.certificates.is_none() {
+            return Err(TransportError::NoCertificate);
+        }
+        let files = Arc::new(FileKeys::load(&tls.files)?);
+        let client_auth = match &tls.client_auth {
+            None => ClientAuth::None,
+            Some(auth) => {
+                let pem = files::read(&auth.ca)?;
+                if auth.required { ClientAuth::Required(pem) } else { ClientAuth::Optional(pem) }
+            }
+        };
+        let tickets = self.tickets(listener, &client_auth)?;
+        let mut options = server::Options { client_auth, ..server::Options::default() };
+        if tls.min_version == TlsVersion::Tls13 {
+            options.oldest = Version::Tls13;
+        }
+        if !http {
+            options.alpn.clear();
+        }
+        self.files.retain(|files| files.strong_count() > 0);
+        if !tls.files.is_empty() {
+            self.files.push(Arc::downgrade(&files));
+        }
+        let (certificates, cache) = (self.certificates.clone(), Arc::clone(&self.cache));
+        let keys = Arc::new(ListenerKeys { files, certificates, cache }) as Arc<dyn Keys>;
+        Server::new(keys, &options, &tickets).map_err(TransportError::Setup)
+    }
+
+    /// Keys of tickets belong to a listener and to whom it asks for certificates: a session must not lead around either.
+    fn tickets(&mut self, listener: &str, auth: &ClientAuth) -> Result<Tickets, TransportError> {
+        let place = (listener.to_owned(), auth.clone());
+        if let Some(tickets) = self.tickets.get(&place) {
+            return Ok(tickets.clone());
+        }
+        let made = Tickets::new().map_err(TransportError::Setup)?;
+        // One listener has one set; what it asked for before is not asked for any more.
+        self.tickets.retain(|(other, _), _| other != listener);
+        self.tickets.insert(place, made.clone());
+        Ok(made)
+    }
+
+    /// Forgets listeners that are gone.
+    pub fn keep(&mut self, names: &[&str]) {
+        self.known.retain(|name, _| names.contains(&name.as_str()));
+        self.tickets.retain(|(name, _), _| names.contains(&name.as_str()));
+    }
+
+    /// Reads files again that have changed.
+    pub fn refresh(&mut self) {
+        for files in self.files.iter().filter_map(Weak::upgrade) {
+            files.refresh();
+        }
+    }
+}
