@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use tutti_core::limits;
 
 use super::head::{self, First, Limits, MAX_LENGTH, Scanner};
+use super::table;
 
 /// What the decoder found.
 #[derive(Debug, PartialEq)]
@@ -115,11 +116,65 @@ fn size_line(buf: &[u8]) -> Result<Option<(u64, usize)>, &'static str> {
     if !head::is_text(line) {
         return Err("a chunk extension holds a control character");
     }
+    if line.len() > digits && !are_extensions(line.get(digits..).unwrap_or_default()) {
+        return Err("a chunk extension is malformed");
+    }
     let size = line
         .iter()
         .take(digits)
         .fold(0_u64, |sum, digit| sum << 4 | u64::from((*digit as char).to_digit(16).unwrap_or_default()));
     if size > MAX_LENGTH { Err("the size of a chunk is too large") } else { Ok(Some((size, line_feed + 1))) }
+}
+
+/// `*( ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 section 7.1.1), without the whitespace that it allows
+/// before a semicolon.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    let blank = |text: &mut &[u8]| {
+        let blanks = text.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
+        *text = text.get(blanks..).unwrap_or_default();
+    };
+    while let Some(extension) = rest.strip_prefix(b";") {
+        rest = extension;
+        blank(&mut rest);
+        if !skip_token(&mut rest) {
+            return false;
+        }
+        if rest.is_empty() {
+            return true;
+        }
+        let named = rest;
+        blank(&mut rest);
+        let Some(value) = rest.strip_prefix(b"=") else {
+            rest = named;
+            continue;
+        };
+        rest = value;
+        blank(&mut rest);
+        if !skip_token(&mut rest) && !skip_quoted(&mut rest) {
+            return false;
+        }
+    }
+    rest.is_empty()
+}
+
+fn skip_token(text: &mut &[u8]) -> bool {
+    let length = table::first_not(table::TOKEN, text).unwrap_or(text.len());
+    *text = text.get(length..).unwrap_or_default();
+    length > 0
+}
+
+fn skip_quoted(text: &mut &[u8]) -> bool {
+    let Some(mut rest) = text.strip_prefix(b"\"") else { return false };
+    loop {
+        rest = match rest {
+            [b'"', after @ ..] => {
+                *text = after;
+                return true;
+            }
+            [b'\\', _, after @ ..] | [_, after @ ..] => after,
+            [] => return false,
+        };
+    }
 }
 
 /// The trailer section, when it is whole.

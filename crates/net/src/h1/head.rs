@@ -177,6 +177,8 @@ pub(super) const METHOD_BYTES: usize = 32;
 pub(crate) struct Facts {
     /// The value of the one Content-Length field.
     pub(crate) length: Option<u64>,
+    /// Whether it is written with a zero in front, which some readers take for octal.
+    pub(crate) octal: bool,
     /// What the one Transfer-Encoding field says.
     pub(crate) coding: Option<Coding>,
     /// `Connection: close`.
@@ -264,6 +266,9 @@ impl Facts {
             10 if name.eq_ignore_ascii_case(b"connection") => self.learn_connection(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => return self.learn_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return self.learn_coding(value),
+            // CGI and its heirs do not tell `_` from `-`.
+            14 if name.eq_ignore_ascii_case(b"content_length") => return Err(UNDERSCORE),
+            17 if name.eq_ignore_ascii_case(b"transfer_encoding") => return Err(UNDERSCORE),
             _ => {}
         }
         Ok(())
@@ -297,6 +302,7 @@ impl Facts {
         let length = value.iter().try_fold(0_u64, |sum, digit| {
             sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')).filter(|sum| *sum <= MAX_LENGTH)
         });
+        self.octal = value.len() > 1 && value.first() == Some(&b'0');
         self.length = Some(length.ok_or(Fault::Malformed("Content-Length is too large"))?);
         Ok(())
     }
@@ -325,6 +331,8 @@ impl Facts {
         Ok(())
     }
 }
+
+const UNDERSCORE: Fault = Fault::Malformed("a field of framing is written with an underscore");
 
 /// Largest length of a body. What does not fit into a signed 64-bit number, other parsers read as negative.
 pub(super) const MAX_LENGTH: u64 = i64::MAX as u64;

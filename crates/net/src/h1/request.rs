@@ -51,13 +51,18 @@ pub(crate) fn parse(
     check_host(line.version, &facts, &headers)?;
     let target = first.start + line.target.start..first.start + line.target.end;
     let uri = target_uri(bytes, target, &line.method, &headers)?;
+    let framing = framing(line.version, &facts)?;
+    if line.method == Method::TRACE && framing != Framing::Empty {
+        // RFC 9110 section 9.3.8.
+        return Err(Fault::Malformed("TRACE has no body"));
+    }
     let expects_continue = expects_continue(line.version, &facts)?;
     if facts.expect.is_some() && !expects_continue {
         // It means nothing, and is not to mean something to the next reader.
         headers.remove(http::header::EXPECT);
     }
     Ok(RequestHead {
-        framing: framing(line.version, &facts)?,
+        framing,
         keep_alive: keep_alive(line.version, &facts),
         expects_continue,
         method: line.method,
@@ -251,6 +256,7 @@ fn framing(version: Version, facts: &Facts) -> Result<Framing, Fault> {
             Err(Fault::NotImplemented("the only transfer coding is chunked"))
         }
         (Some(Coding::Other), _) => Err(Fault::Malformed("Transfer-Encoding is not chunked")),
+        (None, _) if facts.octal => Err(Fault::Malformed("Content-Length begins with a zero")),
         (None, Some(0) | None) => Ok(Framing::Empty),
         (None, Some(length)) => Ok(Framing::Length(length)),
     }

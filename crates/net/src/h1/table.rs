@@ -6,7 +6,8 @@ pub(super) const TOKEN: u8 = 1;
 pub(super) const PATH: u8 = 2;
 /// May stand in the query of a request target.
 pub(super) const QUERY: u8 = 4;
-/// May stand in a registered name or IPv4 address (RFC 3986 section 3.2.2).
+/// May stand in a registered name or IPv4 address (RFC 3986 section 3.2.2); without the comma, which no name has and which is
+/// how two Host fields become one.
 pub(super) const HOST: u8 = 8;
 /// May stand in a field value or reason phrase: HTAB, SP, VCHAR, obs-text (RFC 9110 section 5.5).
 pub(super) const TEXT: u8 = 16;
@@ -61,7 +62,7 @@ const fn classes(octet: u8) -> u8 {
     if octet.is_ascii_graphic() && !contains(b"#\"<>", octet) {
         classes |= QUERY;
     }
-    if alnum || contains(b"-._~!$&'()*+,;=%", octet) {
+    if alnum || contains(b"-._~!$&'()*+;=%", octet) {
         classes |= HOST;
     }
     if octet == b'\t' || (octet >= b' ' && octet != 0x7f) {

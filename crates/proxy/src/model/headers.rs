@@ -7,6 +7,7 @@
 //! has no business with ("hop-by-hop abuse"): names of end-to-end fields in it are ignored. `Upgrade: h2c` is never
 //! passed on; it would hide what follows from us.
 
+use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tutti_ports::routing::HeaderEdit;
 
@@ -34,15 +35,28 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// What a request asks its next hop to become.
-pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+/// What a request asks its next hop to become. A WebSocket begins with GET (RFC 6455 section 4.1).
+pub fn upgrade(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = headers.get(header::UPGRADE)?;
+    if method != Method::GET && names(asked, b"websocket") {
+        return None;
+    }
     let named = tokens(headers, &header::CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"));
     let plain = asked.as_bytes().split(|byte| *byte == b',').all(|part| {
         let part = part.trim_ascii();
         !part.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"h2c"))
     });
     (named && plain).then(|| asked.clone())
+}
+
+/// Whether what a service becomes is what it was asked for (RFC 9110 section 7.8).
+pub fn agrees(asked: &HeaderValue, becomes: &HeaderValue) -> bool {
+    let becomes = becomes.as_bytes().trim_ascii();
+    !becomes.is_empty() && becomes.split(|byte| *byte == b',').all(|one| names(asked, one.trim_ascii()))
+}
+
+fn names(list: &HeaderValue, one: &[u8]) -> bool {
+    list.as_bytes().split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(one))
 }
 
 /// Removes the fields that end at this hop. Says whether the sender accepts trailers (`TE: trailers`).
@@ -219,11 +233,17 @@ mod tests {
 
     #[test]
     fn an_upgrade_needs_both_fields_and_is_never_h2c() {
-        assert!(upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).is_some());
-        assert!(upgrade(&map(&[("upgrade", "websocket")])).is_none());
-        assert!(upgrade(&map(&[("connection", "upgrade")])).is_none());
-        assert!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "H2C")])).is_none());
-        assert!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")])).is_none());
+        assert!(
+            upgrade(&Method::GET, &map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]))
+                .is_some()
+        );
+        assert!(upgrade(&Method::GET, &map(&[("upgrade", "websocket")])).is_none());
+        assert!(upgrade(&Method::GET, &map(&[("connection", "upgrade")])).is_none());
+        assert!(upgrade(&Method::GET, &map(&[("connection", "upgrade"), ("upgrade", "H2C")])).is_none());
+        assert!(
+            upgrade(&Method::GET, &map(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")]))
+                .is_none()
+        );
     }
 
     #[test]

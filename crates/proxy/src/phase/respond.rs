@@ -86,7 +86,9 @@ fn switch(
 ) -> Result<Response<Body>, Stop> {
     let becomes: Option<HeaderValue> = response.headers().get(header::UPGRADE).cloned();
     let upstream = upgrade::take(&mut response);
-    let (Some(_), Some(becomes), Some(upstream)) = (&exchange.upgrade, becomes, upstream) else {
+    let becomes = becomes
+        .filter(|becomes| exchange.upgrade.as_ref().is_some_and(|asked| headers::agrees(asked, becomes)));
+    let (Some(becomes), Some(upstream)) = (becomes, upstream) else {
         let hop = exchange.entry.chosen.as_ref().map_or("", |chosen| &chosen.endpoint().hop);
         let message = "the service switched protocols without having been asked".to_owned();
         let kind = Kind::Unavailable;

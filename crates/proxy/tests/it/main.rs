@@ -27,4 +27,5 @@ mod retries;
 mod routing;
 mod smuggling;
 mod tls;
+mod strict;
 mod upgrade;
