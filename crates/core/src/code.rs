@@ -125,6 +125,7 @@ codes! {
     ADDRESS_DENIED = 541, "The route is not for the caller's address";
     RATES_UNKNOWN = 542, "The counts of a rate limit cannot be had";
     DEADLINE_PASSED = 535, "The caller's deadline passed";
+    CLIENT_SLOW = 565, "The client sends its request too slowly";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     // 602 is spent.

@@ -112,6 +112,26 @@ pub const TLS_KEYS: usize = 4_096;
 /// Most connections of one listener.
 pub const CONNECTIONS: usize = 16_384;
 
+/// Most connections of one client to a listener of the edge: many people may share an address, and none of them should be able
+/// to take all of [`CONNECTIONS`].
+pub const CLIENT_CONNECTIONS: u32 = 1_024;
+
+/// Bytes a second below which a client is too slow: a bad line has thousands, and an attacker wants to spend a few.
+pub const CLIENT_MIN_RATE: u32 = 240;
+
+/// How long a client is waited for before its rate counts: longer than a line hangs when it changes from one mast to the next.
+pub const CLIENT_MIN_RATE_GRACE: Duration = Duration::from_secs(10);
+
+/// Shortest time between two changes of the routes: what is asked for meanwhile becomes one change, so that any number of changes a
+/// second costs as much as 200.
+pub const CHANGES_APART: Duration = Duration::from_millis(5);
+
+/// Longest time for which a service's `Keep-Alive: timeout=` is believed.
+pub const POOL_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How much earlier than a service says its idle connection is given up.
+pub const POOL_KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
 /// Longest line of a service's output kept whole; what is longer is cut and marked.
 pub const LOG_LINE_BYTES: usize = 64 << 10;
 

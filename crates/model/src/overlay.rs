@@ -7,6 +7,7 @@
 mod apply;
 mod gateway;
 mod guard;
+mod limits;
 mod routes;
 mod shape;
 pub mod types;

@@ -12,10 +12,12 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tutti_core::Origin;
 
 use crate::error::BodyError;
 use crate::h1::{Deadline, RequestBody, ResponseBody};
+use crate::pace::{MinRate, Pace};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxedBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError> + Send>>;
@@ -109,6 +111,20 @@ impl Body {
         let kind = std::mem::replace(&mut self.kind, Kind::Empty);
         let inner = Body { kind, watch: None };
         self.kind = Kind::Boxed(Box::pin(IdleBody { inner, idle, deadline: Deadline::default() }));
+        self
+    }
+
+    /// Makes the body fail with [`BodyError::Slow`] when whoever sends it, `from`, keeps us waiting below a rate. Time in which
+    /// nobody asks for a frame does not count. Costs nothing for bodies in memory.
+    #[must_use]
+    pub fn with_min_rate(mut self, rate: MinRate, from: Origin) -> Self {
+        if matches!(self.kind, Kind::Empty | Kind::Full(_)) {
+            return self;
+        }
+        let kind = std::mem::replace(&mut self.kind, Kind::Empty);
+        let inner = Body { kind, watch: None };
+        let (pace, deadline) = (Pace::new(rate), Deadline::default());
+        self.kind = Kind::Boxed(Box::pin(PacedBody { inner, pace, deadline, rate, from }));
         self
     }
 
@@ -281,6 +297,44 @@ impl HttpBody for IdleBody {
         }
         this.deadline.ensure(this.idle);
         this.deadline.poll_passed(cx).map(|()| Some(Err(BodyError::Idle(this.idle))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A body whose sender must keep to a rate.
+struct PacedBody {
+    inner: Body,
+    pace: Pace,
+    deadline: Deadline,
+    rate: MinRate,
+    from: Origin,
+}
+
+impl HttpBody for PacedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
+            this.pace.moved(data.map_or(0, |data| data.len() as u64), Instant::now());
+            this.deadline.clear();
+            return Poll::Ready(frame);
+        }
+        this.deadline.ensure(this.pace.wait(Instant::now()));
+        let slow = BodyError::Slow(this.from, this.rate);
+        this.deadline.poll_passed(cx).map(|()| Some(Err(slow)))
     }
 
     fn is_end_stream(&self) -> bool {

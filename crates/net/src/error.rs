@@ -7,6 +7,7 @@ use http::Request;
 use tutti_core::{Classify, Kind, Origin, Retry};
 
 use crate::body::Body;
+use crate::pace::MinRate;
 use crate::stream::Addr;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -88,6 +89,9 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the body stood still for {0:?}")]
     Idle(Duration),
+    /// The peer sends at less than the least rate.
+    #[error("the peer sends less than {} bytes a second", .1.bytes_per_second)]
+    Slow(Origin, MinRate),
     /// It is longer than the reader allows.
     #[error("the body is longer than {0} bytes")]
     TooLarge(usize),
@@ -112,7 +116,7 @@ impl Classify for BodyError {
             BodyError::Incomplete(Origin::Client) | BodyError::Malformed(Origin::Client, _) => Kind::Invalid,
             BodyError::Incomplete(_) | BodyError::Malformed(..) => Kind::Unavailable,
             BodyError::Io(..) | BodyError::Http2(..) => Kind::Unavailable,
-            BodyError::Idle(_) => Kind::Timeout,
+            BodyError::Idle(_) | BodyError::Slow(..) => Kind::Timeout,
             BodyError::TooLarge(_) => Kind::Exhausted,
             BodyError::Aborted(_) => Kind::Internal,
         }
@@ -123,6 +127,7 @@ impl Classify for BodyError {
             BodyError::Incomplete(origin)
             | BodyError::Malformed(origin, _)
             | BodyError::Io(origin, _)
+            | BodyError::Slow(origin, _)
             | BodyError::Http2(origin, _) => *origin,
             BodyError::Idle(_) | BodyError::TooLarge(_) | BodyError::Aborted(_) => Origin::Us,
         }

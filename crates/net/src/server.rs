@@ -15,6 +15,7 @@ use crate::accept::{self, Limit};
 use crate::body::Body;
 use crate::drain::DrainSignal;
 use crate::listen::Listener;
+use crate::pace::MinRate;
 use crate::stream::{Addr, Stream};
 use crate::tls::TlsInfo;
 use crate::transport::{self, Failure, Transport};
@@ -86,6 +87,16 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
+/// Whether a connection may go on.
+pub enum Admission {
+    /// It may.
+    Free,
+    /// It may, and has something that is dropped when it ends.
+    Counted(Box<dyn std::any::Any + Send>),
+    /// It is closed at once.
+    Refused,
+}
+
 /// Answers requests on one thread. Every [`Handler`] is one.
 pub trait LocalHandler: 'static {
     /// Answers a request.
@@ -113,6 +124,17 @@ pub trait LocalHandler: 'static {
     /// Is told of a connection that was closed because the client flooded it with what carries nothing.
     fn flooded(&self, reason: &'static str, connection: &ConnectionInfo) {
         let _ = (reason, connection);
+    }
+
+    /// Whether a connection that has just been accepted may go on. Asked for each one, before anything is read.
+    fn admit(&self, connection: &ConnectionInfo) -> Admission {
+        let _ = connection;
+        Admission::Free
+    }
+
+    /// How fast a client must take the body of a response over HTTP/1.1. Asked for each connection.
+    fn min_rate(&self) -> Option<MinRate> {
+        None
     }
 
     /// Takes over a stream that does not speak HTTP; see [`Settings::other_after`].
@@ -222,8 +244,14 @@ pub async fn serve_local<H: LocalHandler>(
     let shared = Arc::new(Shared { handler, settings, drain: drain.clone() });
     let limit = Limit::of(&shared.settings);
     accept::run(listener, limit, drain, |set, stream, info| {
+        let counted = match shared.handler.admit(&info) {
+            Admission::Free => None,
+            Admission::Counted(place) => Some(place),
+            Admission::Refused => return,
+        };
         let shared = Arc::clone(&shared);
         set.spawn_local(async move {
+            let _counted = counted;
             let Some((mut stream, info)) = shared.carried(stream, info).await else { return };
             if let Some(after) = shared.settings.other_after {
                 let speaks = tokio::select! {
@@ -259,6 +287,12 @@ pub trait StreamHandler: 'static {
     fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
         let _ = (connection, result);
     }
+
+    /// Whether a connection that has just been accepted may go on. Asked for each one, before anything is read.
+    fn admit(&self, connection: &ConnectionInfo) -> Admission {
+        let _ = connection;
+        Admission::Free
+    }
 }
 
 /// Accepts plain streams on this thread until drained, for proxying bytes. Needs what [`serve_local`] needs.
@@ -271,9 +305,15 @@ pub async fn serve_streams<H: StreamHandler>(
 ) -> Served {
     let draining = drain.clone();
     accept::run(listener, Limit::of(&settings), drain, |set, stream, info| {
+        let counted = match handler.admit(&info) {
+            Admission::Free => None,
+            Admission::Counted(place) => Some(place),
+            Admission::Refused => return,
+        };
         let handler = Arc::clone(&handler);
         let drain = draining.clone();
         set.spawn_local(async move {
+            let _counted = counted;
             let begun = match handler.transport() {
                 None => Some((stream, info)),
                 Some(transport) => {

@@ -15,6 +15,8 @@ use tutti_ports::rate::{Policy, RateStore};
 use tutti_ports::routing::{Backend, Routing, Serve};
 
 use crate::access_log::{self, Opened};
+use crate::changes::Changes;
+use crate::clients::Clients;
 use crate::config::Options;
 use crate::error::ApplyError;
 use crate::guard::store::LocalStore;
@@ -44,7 +46,10 @@ pub struct Shared {
     pub certificates: Option<Arc<dyn Certificates>>,
     /// The beginning of the engine's clock.
     pub origin: Instant,
+    /// The connections of each client.
+    pub clients: Arc<Clients>,
     pub(crate) control: tokio::sync::Mutex<Control>,
+    changes: Changes,
     pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
     links: Vec<mpsc::Sender<Command>>,
     adopted: Vec<AtomicU64>,
@@ -62,6 +67,10 @@ pub(crate) struct Control {
     generation: u64,
     keys: u64,
     book: Book,
+    /// The last change of routes that is in force, by its number.
+    changed: u64,
+    /// When the next one may be.
+    next_change: tokio::time::Instant,
 }
 
 impl Control {
@@ -74,6 +83,8 @@ impl Control {
             generation: 0,
             keys: 0,
             book,
+            changed: 0,
+            next_change: tokio::time::Instant::now(),
         }
     }
 }
@@ -124,7 +135,9 @@ impl Proxy {
             catalog,
             certificates,
             origin: Instant::now(),
+            clients: Arc::default(),
             control: tokio::sync::Mutex::new(Control::new(view, book)),
+            changes: Changes::default(),
             snapshots: watch::channel(Arc::new(Snapshot::empty())).0,
             links,
             adoption: Notify::new(),
@@ -273,15 +286,37 @@ impl Shared {
     /// Takes new listeners and routes into force, or none of them.
     pub(crate) async fn apply(&self, routing: Routing) -> Result<(), ApplyError> {
         check(&routing)?;
+        let ticket = self.changes.draw();
         let mut control = self.control.lock().await;
+        tokio::time::sleep_until(control.next_change).await;
+        if ticket.is_overtaken() {
+            // A later change has all that this one says. If it works, this one is history.
+            drop(control);
+            tokio::task::yield_now().await;
+            control = self.control.lock().await;
+        }
+        if control.changed < ticket.number() {
+            self.change(&mut control, routing).await?;
+            control.changed = ticket.number();
+        }
+        let generation = control.generation;
+        let policies = policies(control.edge.iter().map(|(_, plan)| &**plan));
+        drop(control);
+        self.all_adopted(generation).await;
+        self.rates.retain(&policies);
+        Ok(())
+    }
+
+    /// Compiles and publishes.
+    async fn change(&self, control: &mut Control, routing: Routing) -> Result<(), ApplyError> {
         if *self.closed.borrow() {
             return Err(ApplyError::Closed);
         }
         let mut edge = Vec::new();
         let mut made = Vec::new();
         for listener in routing.listeners {
-            match self.listener(&mut control, &listener, &mut made).await {
-                Ok(plan) => edge.push((listener, Arc::new(plan))),
+            match self.listener(control, &listener, &mut made).await {
+                Ok(plan) => edge.push((listener, plan)),
                 Err(error) => {
                     for key in made {
                         self.tell(|| Command::Unbind { key }).await;
@@ -290,16 +325,12 @@ impl Shared {
                 }
             }
         }
-        let policies = policies(edge.iter().map(|(_, plan)| &**plan));
         control.edge = edge;
-        control.clusters.policies =
-            routing.upstreams.into_iter().map(|(service, upstream)| (service, Arc::new(upstream))).collect();
         let Control { edge, book, .. } = &mut *control;
         book.keep(&edge.iter().map(|(listener, _)| listener.name.as_str()).collect::<Vec<_>>());
-        let generation = self.publish(&mut control);
-        drop(control);
-        self.all_adopted(generation).await;
-        self.rates.retain(&policies);
+        control.clusters.call(routing.upstreams);
+        self.publish(control);
+        control.next_change = tokio::time::Instant::now() + limits::CHANGES_APART;
         Ok(())
     }
 
@@ -308,7 +339,7 @@ impl Shared {
         control: &mut Control,
         listener: &tutti_ports::routing::Listener,
         made: &mut Vec<u64>,
-    ) -> Result<ListenerPlan, ApplyError> {
+    ) -> Result<Arc<ListenerPlan>, ApplyError> {
         let same_kind = |old: &Serve| {
             matches!(
                 (old, &listener.serve),
@@ -319,25 +350,31 @@ impl Shared {
         let same = |old: &tutti_ports::routing::Listener| {
             old.bind == listener.bind && (old.bind.port() != 0 || old.name == listener.name)
         };
-        let known = control.edge.iter().find(|(old, _)| same(old));
+        let Control { clusters, edge, keys, book, .. } = control;
+        let known = edge.iter().find(|(old, _)| same(old));
+        if let Some((old, plan)) = known
+            && old == listener
+        {
+            return Ok(Arc::clone(plan));
+        }
         let kept = known.filter(|(old, _)| same_kind(&old.serve)).map(|(_, plan)| (plan.key, plan.address));
         let ours = known.is_some();
         // Compiled before anything is bound: what does not compile must not even open a socket.
         let (key, address) = kept.unwrap_or((0, listener.bind));
-        let mut compiler =
-            Compiler { clusters: &mut control.clusters, metrics: &self.metrics, options: &self.options };
-        let plan = compiler.edge(listener, key, address)?;
-        let transport = control.book.compile(listener);
+        let mut compiler = Compiler { clusters, metrics: &self.metrics, options: &self.options };
+        let before = known.map(|(old, plan)| (old, &**plan));
+        let plan = compiler.edge(listener, key, address, before)?;
+        let transport = book.compile(listener);
         let failed = |source| {
             let (listener, source) = (listener.name.clone(), Box::new(source));
             ApplyError::Transport { listener, source }
         };
         let plan = ListenerPlan { transport: transport.map_err(failed)?, ..plan };
         if kept.is_some() {
-            return Ok(plan);
+            return Ok(Arc::new(plan));
         }
-        control.keys += 1;
-        let key = control.keys;
+        *keys += 1;
+        let key = *keys;
         made.push(key);
         let bound = self.bind(key, listener.bind, !ours).await;
         let address = bound.map_err(|source| ApplyError::Bind {
@@ -345,7 +382,7 @@ impl Shared {
             address: listener.bind,
             source,
         })?;
-        Ok(ListenerPlan { key, address, ..plan })
+        Ok(Arc::new(ListenerPlan { key, address, ..plan }))
     }
 
     /// Opens a door, or says where it is.

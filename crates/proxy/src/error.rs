@@ -224,4 +224,12 @@ impl Fault {
         let fault = Self::new(code::CLIENT_GONE, Kind::Timeout, Origin::Client, status, message);
         Self { retry: Retry::Unsafe, ..fault }
     }
+
+    /// The client sends its body at less than the least rate.
+    pub fn slow_client(bytes_per_second: u32) -> Self {
+        let message = format!("the request's body came at less than {bytes_per_second} bytes a second");
+        let status = StatusCode::REQUEST_TIMEOUT;
+        let fault = Self::new(code::CLIENT_SLOW, Kind::Timeout, Origin::Client, status, message);
+        Self { retry: Retry::Unsafe, ..fault }
+    }
 }

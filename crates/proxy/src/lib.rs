@@ -28,6 +28,8 @@
 //! - Threads are owned by [`Proxy`] and joined.
 
 pub mod access_log;
+mod changes;
+pub mod clients;
 pub mod config;
 pub mod engine;
 pub mod error;

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub floods: Counter,
     /// Requests that shared their place in a rate limit with others, for want of room.
     pub rate_limit_crowded: Counter,
+    /// Connections of clients that had too many.
+    pub clients_refused: Counter,
     /// Access log lines that were dropped.
     pub log_dropped: Counter,
     /// Tunnels (upgrades and TCP) under way.
@@ -146,6 +148,11 @@ impl Metrics {
             "tutti_proxy_rate_limit_crowded_total",
             "Requests counted in a place that callers share, since a limit knew too many.",
             &self.rate_limit_crowded,
+        );
+        page.one(
+            "tutti_proxy_client_connections_refused_total",
+            "Connections of clients that had too many.",
+            &self.clients_refused,
         );
         page.one("tutti_proxy_access_log_dropped_total", "Access log lines dropped.", &self.log_dropped);
         page.one("tutti_proxy_tunnels", "Upgraded connections and TCP tunnels under way.", &self.tunnels);

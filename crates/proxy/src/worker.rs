@@ -147,7 +147,7 @@ impl Worker {
 
     /// Takes over how many retries services get.
     fn adjust(&self, snapshot: &Snapshot) {
-        for (service, cluster) in self.services.borrow_mut().iter_mut().zip(&snapshot.clusters) {
+        for (service, cluster) in self.services.borrow_mut().iter_mut().zip(snapshot.clusters.iter()) {
             service.budget.adjust(cluster.retries);
         }
     }
@@ -268,9 +268,11 @@ impl Listeners {
         if snapshot.generation <= worker.snapshot.borrow().generation {
             return;
         }
-        worker.snapshot.replace(Arc::clone(&snapshot));
-        worker.adjust(&snapshot);
-        close_pools(worker, &snapshot);
+        let before = worker.snapshot.replace(Arc::clone(&snapshot));
+        if !Arc::ptr_eq(&before.clusters, &snapshot.clusters) {
+            worker.adjust(&snapshot);
+            close_pools(worker, &snapshot);
+        }
         for plan in &snapshot.listeners {
             if let Some(running) = self.running.get(&plan.key) {
                 running.plan.replace(Arc::clone(plan));

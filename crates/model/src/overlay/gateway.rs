@@ -49,7 +49,13 @@ pub(crate) fn gateway(
     }) else {
         return Vec::new();
     };
-    let plain = |serve| Listener { name: "gateway".to_owned(), bind, transport: Transport::default(), serve };
+    let limits = super::limits::limits(said.limits.as_ref());
+    let plain = |serve| Listener {
+        name: "gateway".to_owned(),
+        bind,
+        transport: Transport { limits, ..Transport::default() },
+        serve,
+    };
     let Some(https) = reader.place("https", said.https.as_ref(), || None) else {
         reader.without_https(said);
         return vec![plain(Serve::Http(routes))];
@@ -58,7 +64,7 @@ pub(crate) fn gateway(
         let message = format!("HTTP and HTTPS cannot both be served at {https}");
         reader.report.error(code::CONFLICT, reader.span("https"), message);
     }
-    let transport = Transport { tls: Some(reader.tls(said.tls.as_ref())) };
+    let transport = Transport { tls: Some(reader.tls(said.tls.as_ref())), limits };
     let redirected = said.https_redirect.unwrap_or(true);
     let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
     let secure =

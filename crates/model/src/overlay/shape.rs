@@ -5,6 +5,7 @@
 mod filters;
 mod gateway;
 mod guard;
+mod limits;
 mod resilience;
 mod upstream;
 

@@ -114,6 +114,27 @@ fn the_gateway_listens_at_home_by_default() {
 }
 
 #[test]
+fn the_gateway_limits_its_clients() {
+    let limits = |yaml: &str| {
+        let loaded = good(&format!("{yaml}\nroutes: [{{to: web}}]"));
+        let listeners = loaded.application.routing.listeners;
+        listeners.into_iter().find(|listener| listener.name == "gateway").unwrap().transport.limits
+    };
+    assert_eq!(limits("gateway: {}"), tutti_ports::routing::ClientLimits::default());
+    let said = limits("gateway: {limits: {connections_per_client: 20, min_rate: 0, min_rate_grace: 3s}}");
+    assert_eq!((said.connections, said.min_rate, said.min_rate_grace.as_secs()), (Some(20), 0, 3));
+    for (yaml, wrong) in [
+        ("connections_per_client: -1", "connections_per_client"),
+        ("min_rate: fast", "min_rate"),
+        ("min_rate_grace: soon", "min_rate_grace"),
+        ("speed: 3", "speed"),
+    ] {
+        let problems = bad(&format!("gateway: {{limits: {{{yaml}}}}}\nroutes: [{{to: web}}]"));
+        assert!(problems.contains(wrong), "{problems}");
+    }
+}
+
+#[test]
 fn routes_have_every_condition() {
     let loaded = good(
         "

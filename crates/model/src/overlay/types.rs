@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 pub mod filters;
 pub mod gateway;
 mod guard;
+pub mod limits;
 pub mod upstream;
 
 use schemars::JsonSchema;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 pub use filters::{Fraction, GrpcMatch, Mirror, MirrorShare, OneOrMany};
 pub use gateway::{CertificateFiles, ClientAuth, Gateway, Tls};
 pub use guard::{Algorithm, OneRateLimit, RateLimit, RateLimits, Unavailable};
+pub use limits::ClientLimits;
 pub use upstream::{Subset, Upstream};
 
 /// What Tutti needs to know beside the compose file.

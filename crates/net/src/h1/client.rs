@@ -67,6 +67,8 @@ struct Inner {
     requests: u64,
     /// Whether the response under way allows another request.
     keep_alive: bool,
+    /// How long the server says that it keeps the connection.
+    keep_for: Option<Duration>,
     upload: Option<Upload>,
 }
 
@@ -84,6 +86,7 @@ impl Connection {
             home,
             requests: 0,
             keep_alive: false,
+            keep_for: None,
             upload: None,
         }))
     }
@@ -92,6 +95,11 @@ impl Connection {
     /// connection; usually costs no system call.
     pub fn is_usable(&self) -> bool {
         self.0.writer.is_some() && self.0.reader.is_quiet()
+    }
+
+    /// How long the server has said that it keeps the connection while it is idle (`Keep-Alive: timeout=`).
+    pub fn keep_for(&self) -> Option<Duration> {
+        self.0.keep_for
     }
 
     /// How many requests were sent on it.
@@ -153,6 +161,7 @@ impl Connection {
             return response;
         }
         self.0.keep_alive = head.keep_alive;
+        self.0.keep_for = keep_for(response.headers());
         if let Framing::Length(length) = head.framing
             && length <= self.0.reader.buf.len() as u64
         {
@@ -182,6 +191,16 @@ impl Connection {
             home.come_home(self);
         }
     }
+}
+
+/// `timeout` of `Keep-Alive` (RFC 2068 section 19.7.1, as servers still send it).
+fn keep_for(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    value.split(',').find_map(|part| {
+        let (name, seconds) = part.split_once('=')?;
+        let named = name.trim().eq_ignore_ascii_case("timeout");
+        named.then(|| seconds.trim().parse().ok().map(Duration::from_secs)).flatten()
+    })
 }
 
 /// The task that sends the rest of a request; it ends with its owner.

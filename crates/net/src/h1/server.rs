@@ -8,9 +8,11 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode, Version};
+use tokio::time::Instant;
 use tutti_core::limits;
 
 use super::Settings;
@@ -22,6 +24,7 @@ use super::request::{self, Framing, RequestHead};
 use super::sending::{Sending, SendingError};
 use crate::body::Body;
 use crate::drain::DrainSignal;
+use crate::pace::{MinRate, Pace};
 use crate::server::{ConnectionInfo, LocalHandler, Refusal};
 use crate::stream::Stream;
 use crate::upgrade::{self, Continuation};
@@ -40,6 +43,7 @@ pub(crate) async fn serve<H: LocalHandler>(
     drain: &DrainSignal,
 ) {
     let mut connection = Connection::new(stream, settings);
+    connection.rate = handler.min_rate();
     let mut draining = pin!(drain.draining());
     loop {
         let head = match connection.read_head(draining.as_mut()).await {
@@ -94,6 +98,8 @@ struct Connection<'a> {
     first: bool,
     /// The client waits for `100 Continue`.
     held_back: bool,
+    /// How fast the client must take what it asked for.
+    rate: Option<MinRate>,
 }
 
 /// What has to be remembered of a request while it is answered.
@@ -121,6 +127,7 @@ impl<'a> Connection<'a> {
             spare: HeaderMap::new(),
             first: true,
             held_back: false,
+            rate: None,
         }
     }
 
@@ -330,6 +337,7 @@ impl<'a> Connection<'a> {
     async fn send_body(&mut self, mut sending: Sending, more: bool) -> Sent {
         self.timer.clear();
         let mut progress = self.writer.total();
+        let mut pace = self.rate.map(Pace::new);
         std::future::poll_fn(|cx| {
             // With the next request already here, its answer may go out in the same packet.
             let pipelined = self.reader.as_ref().is_some_and(|reader| !reader.buf.is_empty());
@@ -343,12 +351,17 @@ impl<'a> Connection<'a> {
                 }
                 Poll::Pending => {}
             }
+            let taken = self.writer.total() - std::mem::replace(&mut progress, self.writer.total());
+            if let Some(pace) = pace.as_mut().filter(|_| taken > 0) {
+                pace.moved(taken, Instant::now());
+            }
             if self.writer.waiting() == 0 {
                 self.timer.clear();
-            } else if std::mem::replace(&mut progress, self.writer.total()) != self.writer.total() {
-                self.timer.set(self.settings.write_timeout);
             } else {
-                self.timer.ensure(self.settings.write_timeout);
+                // The client is waited for: it takes nothing at all, or too little.
+                let slow = pace.as_mut().map_or(Duration::MAX, |pace| pace.wait(Instant::now()));
+                let wait = self.settings.write_timeout.min(slow);
+                if taken > 0 { self.timer.set(wait) } else { self.timer.ensure(wait) }
             }
             if self.timer.poll_passed(cx).is_ready() {
                 return Poll::Ready(Sent::Gone);

@@ -7,6 +7,7 @@
 pub mod cidr;
 mod content;
 mod guard;
+mod limits;
 mod resilience;
 mod transport;
 mod upstream;
@@ -23,6 +24,7 @@ use crate::catalog::AppProtocol;
 pub use cidr::Cidr;
 pub use content::Content;
 pub use guard::{Guard, KeyPart, RateLimit, Unavailable};
+pub use limits::ClientLimits;
 pub use resilience::{DeadlineRule, Resilience, Retries, RetryBudget, RetryOn};
 pub use transport::{CertificateFiles, ClientAuth, Tls, TlsVersion, Transport};
 pub use upstream::{

@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::ClientLimits;
+
 /// What carries a listener. The default is plain TCP.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Transport {
     /// TLS; `None` is plain.
     pub tls: Option<Tls>,
+    /// What each client may take.
+    pub limits: ClientLimits,
 }
 
 /// How TLS is spoken at a listener. The default shows what [`crate::certificates::Certificates`] has.

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderName, Method};
 use regex::Regex;
+use regexes::Regexes;
 use tutti_ports::routing::{FieldMatch, Match, PathMatch, Route, ValueMatch};
 
 pub use super::host::{host_key, split_port};
@@ -116,6 +117,8 @@ pub enum ByPath {
 pub struct Router {
     hosts: Hosts,
     sections: Option<Box<Sections>>,
+    /// The regular expressions by what they were made of.
+    regexes: HashMap<Box<str>, Regex>,
 }
 
 /// The sections that have a host name.
@@ -163,20 +166,26 @@ enum Test {
 impl Router {
     /// Compiles routes; refuses what cannot be matched or would never work.
     pub fn compile(routes: &[Route]) -> Result<Self, RouteError> {
+        Self::compile_after(routes, None)
+    }
+
+    /// The same, with the regular expressions of the router that was there before: making them is most of the work.
+    pub fn compile_after(routes: &[Route], before: Option<&Self>) -> Result<Self, RouteError> {
         let mut router = Self::default();
+        let mut regexes = Regexes::after(before.map(|router| &router.regexes));
         let everything = [Match::default()];
         let mut order = 0;
         for (at, route) in routes.iter().enumerate() {
             let matches = if route.matches.is_empty() { &everything[..] } else { &route.matches[..] };
             let hosts = router.section(route)?;
             for condition in matches {
-                let rule = Rule::compile(route, condition, at, order)?;
+                let rule = Rule::compile(route, condition, (at, order), &mut regexes)?;
                 order += 1;
                 if route.hosts.is_empty() {
-                    hosts.any.add(route, condition.path.as_ref(), &rule)?;
+                    hosts.any.add(route, condition.path.as_ref(), &rule, &mut regexes)?;
                 }
                 for host in &route.hosts {
-                    hosts.table(route, host)?.add(route, condition.path.as_ref(), &rule)?;
+                    hosts.table(route, host)?.add(route, condition.path.as_ref(), &rule, &mut regexes)?;
                 }
             }
         }
@@ -184,6 +193,7 @@ impl Router {
         if let Some(sections) = &mut router.sections {
             sections.exact.values_mut().chain(sections.wildcard.values_mut()).for_each(Hosts::sort);
         }
+        router.regexes = regexes.made();
         Ok(router)
     }
 
@@ -262,7 +272,13 @@ fn checked_host(route: &Route, host: &str) -> Result<(bool, Box<str>), RouteErro
 }
 
 impl Table {
-    fn add(&mut self, route: &Route, path: Option<&PathMatch>, rule: &Rule) -> Result<(), RouteError> {
+    fn add(
+        &mut self,
+        route: &Route,
+        path: Option<&PathMatch>,
+        rule: &Rule,
+        regexes: &mut Regexes<'_>,
+    ) -> Result<(), RouteError> {
         let invalid = |problem: String| RouteError::Invalid { route: route.name.clone(), problem };
         let absolute = |path: &str| match super::path::normalize(path) {
             Ok(Cow::Borrowed(_)) => Ok(()),
@@ -277,7 +293,7 @@ impl Table {
                 self.exact.entry(Box::from(path.as_str())).or_default().push(rule.clone());
             }
             Some(PathMatch::Regex(pattern)) => {
-                self.regex.push((whole(route, pattern)?, rule.clone()));
+                self.regex.push((regexes.whole(route, pattern)?, rule.clone()));
             }
             Some(PathMatch::Prefix(path)) => {
                 absolute(path)?;
@@ -342,7 +358,12 @@ impl Table {
 }
 
 impl Rule {
-    fn compile(route: &Route, condition: &Match, at: usize, order: usize) -> Result<Self, RouteError> {
+    fn compile(
+        route: &Route,
+        condition: &Match,
+        (at, order): (usize, usize),
+        regexes: &mut Regexes<'_>,
+    ) -> Result<Self, RouteError> {
         let invalid = |problem: String| RouteError::Invalid { route: route.name.clone(), problem };
         let method = match &condition.method {
             None => None,
@@ -355,11 +376,11 @@ impl Rule {
         for FieldMatch { name, value } in &condition.headers {
             let parsed = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| invalid(format!("{name:?} is not the name of a header field")))?;
-            headers.push((parsed, Test::compile(route, value)?));
+            headers.push((parsed, Test::compile(route, value, regexes)?));
         }
         let mut query = Vec::new();
         for FieldMatch { name, value } in &condition.query {
-            query.push((Box::from(name.as_str()), Test::compile(route, value)?));
+            query.push((Box::from(name.as_str()), Test::compile(route, value, regexes)?));
         }
         let grpc_method = match &condition.path {
             Some(PathMatch::Grpc { service: None, method: Some(method) }) => Some(Box::from(method.as_str())),
@@ -404,10 +425,10 @@ impl Rule {
 }
 
 impl Test {
-    fn compile(route: &Route, value: &ValueMatch) -> Result<Self, RouteError> {
+    fn compile(route: &Route, value: &ValueMatch, regexes: &mut Regexes<'_>) -> Result<Self, RouteError> {
         Ok(match value {
             ValueMatch::Exact(text) => Test::Exact(Box::from(text.as_str())),
-            ValueMatch::Regex(pattern) => Test::Regex(whole(route, pattern)?),
+            ValueMatch::Regex(pattern) => Test::Regex(regexes.whole(route, pattern)?),
         })
     }
 
@@ -417,19 +438,6 @@ impl Test {
             Test::Regex(regex) => regex.is_match(value),
         }
     }
-}
-
-/// A regular expression that must match the whole text. The crate promises linear time; its size is bounded.
-fn whole(route: &Route, pattern: &str) -> Result<Regex, RouteError> {
-    let compile = |pattern: &str| {
-        regex::RegexBuilder::new(pattern).size_limit(tutti_core::limits::ROUTE_REGEX_BYTES).build()
-    };
-    // Compiled alone first, so that an expression such as `a)|(b` is not repaired by what is put around it.
-    compile(pattern).and_then(|_| compile(&format!("^(?:{pattern})$"))).map_err(|source| RouteError::Regex {
-        route: route.name.clone(),
-        pattern: pattern.to_owned(),
-        source: Box::new(source),
-    })
 }
 
 /// All values of a field as one (RFC 9110 section 5.3); `None` if there is none, or one that is not text.
@@ -481,5 +489,6 @@ fn hex_digit(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
+mod regexes;
 #[cfg(test)]
 mod tests;

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::time::Instant;
-use tutti_core::{Origin, code};
-use tutti_net::server::{self, Refusal, Settings, StreamHandler};
+use tutti_core::{Origin, code, limits};
+use tutti_net::server::{self, Admission, Refusal, Settings, StreamHandler};
 use tutti_net::transport::{Failure, Transport};
 use tutti_net::tunnel::{Tunnelled, tunnel};
-use tutti_net::{Body, ConnectionInfo, DrainSignal, Listener, LocalHandler, Stream, serve_local};
+use tutti_net::{Body, ConnectionInfo, DrainSignal, Listener, LocalHandler, MinRate, Stream, serve_local};
 
 use super::choose::{self, Tried};
 use super::record::Entry;
 use super::respond::CountedTunnel;
-use crate::snapshot::plan::{ListenerPlan, Serve, Target};
+use crate::clients::Client;
+use crate::snapshot::plan::{ListenerPlan, Serve, Side, Target};
 use crate::worker::Worker;
 
 /// How long a client may say nothing at a door before it is taken for one that waits for the server to speak first, as
@@ -70,6 +71,33 @@ impl Connections {
         };
         self.worker.shared.metrics.handshake(&self.plan.borrow().name, result);
     }
+
+    /// Counts the connection of a client of the edge. Asked for each connection: one look at a table, when there is a limit.
+    fn place(&self, connection: &ConnectionInfo) -> Admission {
+        let plan = self.plan.borrow();
+        let Some(peer) = connection.peer.socket_addr().map(|peer| peer.ip()) else { return Admission::Free };
+        if plan.side == Side::Door {
+            return Admission::Free;
+        }
+        let most = match plan.limits.connections {
+            Some(0) => return Admission::Free,
+            Some(most) => most,
+            None if peer.is_loopback() => return Admission::Free,
+            None => limits::CLIENT_CONNECTIONS,
+        };
+        let shared = &self.worker.shared;
+        if shared.options.trusted_proxies.iter().any(|range| range.contains(peer)) {
+            return Admission::Free;
+        }
+        match shared.clients.connect(Client::at(peer), most) {
+            Some(place) => Admission::Counted(Box::new(place)),
+            None => {
+                shared.metrics.clients_refused.inc();
+                tracing::debug!(listener = %plan.name, %peer, most, "a client has too many connections");
+                Admission::Refused
+            }
+        }
+    }
 }
 
 impl LocalHandler for Connections {
@@ -94,6 +122,14 @@ impl LocalHandler for Connections {
         self.count(connection, result);
     }
 
+    fn admit(&self, connection: &ConnectionInfo) -> Admission {
+        self.place(connection)
+    }
+
+    fn min_rate(&self) -> Option<MinRate> {
+        self.plan.borrow().min_rate()
+    }
+
     /// A door's port may speak anything: what is not HTTP is carried as it is.
     async fn other(&self, stream: Stream, connection: &ConnectionInfo) {
         StreamHandler::handle(self, stream, connection).await;
@@ -101,6 +137,10 @@ impl LocalHandler for Connections {
 }
 
 impl StreamHandler for Connections {
+    fn admit(&self, connection: &ConnectionInfo) -> Admission {
+        self.place(connection)
+    }
+
     async fn handle(&self, stream: Stream, connection: &ConnectionInfo) {
         let plan = Arc::clone(&self.plan.borrow());
         let target = match &plan.serve {

@@ -206,6 +206,9 @@ fn broke(exchange: &Exchange<'_>, pool: &Pool, error: SendError, kept: bool, ide
             let fault = Fault::bad_request(format!("the request's body is malformed: {cause}"));
             (Fault { retry: Retry::Unsafe, ..fault }, How::Broke)
         }
+        SendCause::RequestBody(BodyError::Slow(Origin::Client, rate)) => {
+            (Fault::slow_client(rate.bytes_per_second), How::Broke)
+        }
         SendCause::RequestBody(cause)
             if cause.kind() == Kind::Timeout || cause.origin() == Origin::Client =>
         {

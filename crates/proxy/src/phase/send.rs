@@ -18,13 +18,14 @@ use std::time::Duration;
 
 use http::{Request, Response, header};
 use tokio::time::Instant;
-use tutti_core::{Retry, limits};
+use tutti_core::{Origin, Retry, limits};
 use tutti_net::Body;
 
 use super::attempt::{self, Failed, How, Sending};
 use super::choose::{self, Asked, Tried};
 use super::{Exchange, Stop, filter, upload};
 use crate::model::retry::{self, Policy};
+use crate::page::Form;
 use crate::resilience::replay::Kept;
 use crate::snapshot::plan::RoutePlan;
 use crate::upstream::endpoint::InFlight;
@@ -222,6 +223,10 @@ fn prepare(
         let body = match route.idle {
             Some(idle) => body.with_idle_timeout(idle),
             None => body,
+        };
+        let body = match exchange.listener.min_rate() {
+            Some(rate) if exchange.form != Form::Grpc => body.with_min_rate(rate, Origin::Client),
+            _ => body,
         };
         let (body, progress) = upload::watch(body);
         exchange.entry.upload = Some(progress);

@@ -1,6 +1,6 @@
 //! A service's port as a target: which of its instances are ready, and if none is, why.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -98,8 +98,13 @@ pub struct Clusters {
     loads: HashMap<InstanceId, Weak<Load>>,
     uid: u64,
     /// How services are called, as far as anything is said of them.
-    pub policies: Policies,
+    policies: Policies,
+    /// What was compiled last, of which view and for how many slots.
+    last: Option<Compiled>,
 }
+
+/// Clusters, the generation of the view that they were made of, and how many slots there were.
+type Compiled = (u64, usize, Arc<Vec<Arc<Cluster>>>);
 
 struct Place {
     service: ServiceName,
@@ -156,12 +161,32 @@ impl Clusters {
         Some(slot)
     }
 
-    /// All clusters, as a view of the catalog has them.
-    pub fn compile(&mut self, from: &Sources<'_>) -> Vec<Arc<Cluster>> {
+    /// Says how services are called from now on.
+    pub fn call(&mut self, upstreams: BTreeMap<ServiceName, Upstream>) {
+        let same = self.policies.len() == upstreams.len()
+            && upstreams
+                .iter()
+                .all(|(service, new)| self.policies.get(service).is_some_and(|old| **old == *new));
+        if !same {
+            self.policies =
+                upstreams.into_iter().map(|(service, upstream)| (service, Arc::new(upstream))).collect();
+            self.last = None;
+        }
+    }
+
+    /// All clusters, as a view of the catalog has them; the very same ones if nothing has changed that matters to them.
+    pub fn compile(&mut self, from: &Sources<'_>) -> Arc<Vec<Arc<Cluster>>> {
+        if let Some((view, slots, clusters)) = &self.last
+            && (*view, *slots) == (from.view.generation, self.slots.len())
+        {
+            return Arc::clone(clusters);
+        }
         let mut kept = HashMap::new();
         let clusters = (0..self.slots.len()).filter_map(|slot| self.cluster(slot, from, &mut kept)).collect();
         self.endpoints = kept;
         self.loads.retain(|_, load| load.strong_count() > 0);
+        let clusters = Arc::new(clusters);
+        self.last = Some((from.view.generation, self.slots.len(), Arc::clone(&clusters)));
         clusters
     }
 

@@ -25,12 +25,12 @@ pub struct Snapshot {
     /// Everything that is listened at, edge and doors.
     pub listeners: Vec<Arc<ListenerPlan>>,
     /// Services and ports by slot. A slot never changes its meaning, so what was compiled earlier stays right.
-    pub clusters: Vec<Arc<Cluster>>,
+    pub clusters: Arc<Vec<Arc<Cluster>>>,
 }
 
 impl Snapshot {
     /// Nothing.
     pub fn empty() -> Self {
-        Self { generation: 0, view: Arc::default(), keys: 0, listeners: Vec::new(), clusters: Vec::new() }
+        Self { generation: 0, view: Arc::default(), keys: 0, listeners: Vec::new(), clusters: Arc::default() }
     }
 }

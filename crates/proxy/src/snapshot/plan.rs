@@ -1,14 +1,15 @@
 //! Listeners and routes, compiled: everything that can be decided before a request comes has been.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use tutti_core::limits;
-use tutti_net::Transport;
+use tutti_net::{MinRate, Transport};
 use tutti_ports::catalog::AppProtocol;
-use tutti_ports::routing::{self, Backend, Filter, PathMatch, PathRewrite, Route};
+use tutti_ports::routing::{self, Backend, ClientLimits, Filter, PathMatch, PathRewrite, Route};
 
 use super::cluster::{Clusters, Slot};
 use crate::config::{Balance, Options};
@@ -35,6 +36,8 @@ pub struct ListenerPlan {
     pub transport: Option<Arc<Transport>>,
     /// Whether its clients are strangers.
     pub side: Side,
+    /// What each client may take; the defaults for a door, where nobody looks at them.
+    pub limits: ClientLimits,
     /// What it serves.
     pub serve: Serve,
     /// Counts requests that no route matched.
@@ -48,6 +51,15 @@ pub enum Side {
     Edge,
     /// Our own services.
     Door,
+}
+
+impl ListenerPlan {
+    /// How fast a client must send and take bodies.
+    pub fn min_rate(&self) -> Option<MinRate> {
+        let ClientLimits { min_rate: bytes_per_second, min_rate_grace: grace, .. } = self.limits;
+        let counts = self.side == Side::Edge && bytes_per_second > 0;
+        counts.then_some(MinRate { bytes_per_second, grace })
+    }
 }
 
 /// What a listener serves.
@@ -170,6 +182,35 @@ pub enum Step {
     },
 }
 
+/// The routes that a listener had before, and their plans.
+struct Known<'a> {
+    routes: &'a [Route],
+    plan: &'a Routes,
+    /// Places by name.
+    names: HashMap<&'a str, usize>,
+}
+
+impl<'a> Known<'a> {
+    fn of((listener, plan): (&'a routing::Listener, &'a ListenerPlan)) -> Option<Self> {
+        let (routing::Serve::Http(routes), Serve::Http(plan)) = (&listener.serve, &plan.serve) else {
+            return None;
+        };
+        let names = routes.iter().enumerate().map(|(at, route)| (route.name.as_str(), at)).collect();
+        Some(Self { routes, plan, names })
+    }
+
+    /// The plan of a route that is the same as before, most likely at the same place.
+    fn same(&self, at: usize, route: &Route) -> Option<Arc<RoutePlan>> {
+        let at = if self.routes.get(at).is_some_and(|old| old.name == route.name) {
+            at
+        } else {
+            *self.names.get(route.name.as_str())?
+        };
+        self.routes.get(at).filter(|old| *old == route)?;
+        self.plan.routes.get(at).cloned()
+    }
+}
+
 /// What compiling needs.
 pub struct Compiler<'a> {
     /// Gives slots to backends.
@@ -181,21 +222,24 @@ pub struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// Compiles a listener of the edge.
+    /// Compiles a listener of the edge. What it has in common with the one `before` it is used again.
     pub fn edge(
         &mut self,
         listener: &routing::Listener,
         key: u64,
         address: SocketAddr,
+        before: Option<(&routing::Listener, &ListenerPlan)>,
     ) -> Result<ListenerPlan, ApplyError> {
         let failed = |source| ApplyError::Route { listener: listener.name.clone(), source };
         let serve = match &listener.serve {
             routing::Serve::Tcp(backend) => Serve::Tcp(self.target(&listener.name, backend).map_err(failed)?),
             routing::Serve::Http(routes) => {
-                Serve::Http(Box::new(self.routes(&listener.name, routes).map_err(failed)?))
+                let known = before.filter(|(old, _)| old.name == listener.name).and_then(Known::of);
+                Serve::Http(Box::new(self.routes(&listener.name, routes, known).map_err(failed)?))
             }
         };
-        Ok(self.plan(&listener.name, key, (listener.bind, address), Side::Edge, serve))
+        let plan = self.plan(&listener.name, key, (listener.bind, address), Side::Edge, serve);
+        Ok(ListenerPlan { limits: listener.transport.limits.clone(), ..plan })
     }
 
     /// Compiles a door.
@@ -212,7 +256,7 @@ impl Compiler<'_> {
             Serve::Tcp(target)
         } else {
             let route = Route::to("door", backend.clone());
-            let routes = self.routes(name, &[route]).map_err(failed)?;
+            let routes = self.routes(name, &[route], None).map_err(failed)?;
             Serve::Http(Box::new(Routes { otherwise: Some(target), ..routes }))
         };
         let bind = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -228,13 +272,23 @@ impl Compiler<'_> {
         serve: Serve,
     ) -> ListenerPlan {
         let unmatched = self.metrics.route(name, "");
-        ListenerPlan { key, name: Arc::from(name), bind, address, transport: None, side, serve, unmatched }
+        let (name, limits) = (Arc::from(name), ClientLimits::default());
+        ListenerPlan { key, name, bind, address, transport: None, side, limits, serve, unmatched }
     }
 
-    fn routes(&mut self, listener: &str, routes: &[Route]) -> Result<Routes, RouteError> {
-        let router = Router::compile(routes)?;
-        let plans = routes.iter().map(|route| self.route(listener, route).map(Arc::new));
-        Ok(Routes { router, routes: plans.collect::<Result<_, _>>()?, otherwise: None })
+    fn routes(
+        &mut self,
+        listener: &str,
+        routes: &[Route],
+        known: Option<Known<'_>>,
+    ) -> Result<Routes, RouteError> {
+        let router = Router::compile_after(routes, known.as_ref().map(|known| &known.plan.router))?;
+        let plan = |(at, route)| match known.as_ref().and_then(|known| known.same(at, route)) {
+            Some(plan) => Ok(plan),
+            None => self.route(listener, route).map(Arc::new),
+        };
+        let routes = routes.iter().enumerate().map(plan).collect::<Result<_, _>>()?;
+        Ok(Routes { router, routes, otherwise: None })
     }
 
     fn target(&mut self, route: &str, backend: &Backend) -> Result<Target, RouteError> {
@@ -395,7 +449,8 @@ mod tests {
         let (serve, transport) = (routing::Serve::Http(routes), routing::Transport::default());
         let listener = routing::Listener { name: "l".to_owned(), bind, transport, serve };
         let (mut clusters, metrics, options) = (Clusters::default(), Metrics::default(), Options::default());
-        Compiler { clusters: &mut clusters, metrics: &metrics, options: &options }.edge(&listener, 1, bind)
+        Compiler { clusters: &mut clusters, metrics: &metrics, options: &options }
+            .edge(&listener, 1, bind, None)
     }
 
     #[test]

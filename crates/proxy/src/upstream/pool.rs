@@ -29,7 +29,17 @@ pub struct Pool {
 
 struct Idle {
     since: Instant,
+    /// When it is given up.
+    until: Instant,
     connection: Connection,
+}
+
+/// How long an idle connection is kept: a moment less than its server says, if it says so.
+fn keep_for(said: Option<Duration>) -> Duration {
+    match said {
+        None => limits::POOL_IDLE_TIMEOUT,
+        Some(said) => said.min(limits::POOL_KEEP_ALIVE).saturating_sub(limits::POOL_KEEP_ALIVE_MARGIN),
+    }
 }
 
 /// The HTTP/2 connections.
@@ -104,12 +114,7 @@ impl Pool {
             }
             let top = idle.pop()?;
             self.metrics.pool_idle.add(-1);
-            if age >= limits::POOL_IDLE_TIMEOUT {
-                // What lies below is older still.
-                self.forget(&mut idle);
-                return None;
-            }
-            if top.connection.is_usable() {
+            if top.until > Instant::now() && top.connection.is_usable() {
                 return Some(top.connection);
             }
         }
@@ -178,10 +183,9 @@ impl Pool {
     /// Closes what has been idle for too long. Says whether something is left that will have to be looked at again.
     pub fn sweep(&self, now: Instant) -> bool {
         let mut idle = self.lock();
-        let old =
-            idle.partition_point(|one| now.saturating_duration_since(one.since) >= limits::POOL_IDLE_TIMEOUT);
-        idle.drain(..old);
-        self.metrics.pool_idle.add(-(old as i64));
+        let before = idle.len();
+        idle.retain(|one| one.until > now);
+        self.metrics.pool_idle.add(-((before - idle.len()) as i64));
         !idle.is_empty()
     }
 
@@ -232,12 +236,17 @@ impl Home for Pool {
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
+        let keep = keep_for(connection.keep_for());
+        if keep.is_zero() {
+            return;
+        }
         let mut idle = self.lock();
         if idle.len() < limits::POOL_IDLE {
             if idle.is_empty() {
                 self.touched.notify_one();
             }
-            idle.push(Idle { since: Instant::now(), connection });
+            let since = Instant::now();
+            idle.push(Idle { since, until: since + keep, connection });
             self.metrics.pool_idle.add(1);
         }
     }

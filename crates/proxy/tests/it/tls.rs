@@ -97,7 +97,7 @@ impl Certificates for Shelf {
 
 pub fn secure(tls: Tls, serve: Serve) -> Routing {
     let mut routing = routing(serve);
-    routing.listeners[0].transport = Transport { tls: Some(tls) };
+    routing.listeners[0].transport = Transport { tls: Some(tls), ..Transport::default() };
     routing
 }
 

@@ -11,7 +11,7 @@ use crate::harness::*;
 
 const ASK: &[u8] = b"GET /socket HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
-async fn echoing() -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
+pub async fn echoing() -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
     raw_upstream(|mut stream| async move {
         let head = read_until(&mut stream, "\r\n\r\n").await.to_lowercase();
         assert!(head.contains("\r\nupgrade: websocket\r\n"), "{head}");
@@ -27,7 +27,7 @@ async fn echoing() -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
     .await
 }
 
-async fn upgraded(edge: std::net::SocketAddr) -> Stream {
+pub async fn upgraded(edge: std::net::SocketAddr) -> Stream {
     let mut stream = dial(edge).await;
     stream.write_all(ASK).await.unwrap();
     let head = read_until(&mut stream, "\r\n\r\nfirst").await.to_lowercase();

@@ -11,6 +11,7 @@
 //! Stopped in the reverse order: services are drained while the control socket still tells how far that is and the proxy
 //! still knows their traffic, and the last transitions are written before the store closes.
 
+mod files;
 mod listeners;
 mod log;
 mod reload;
@@ -65,13 +66,16 @@ pub(crate) struct Engine {
     started_at: SystemTime,
 }
 
-/// The keeper's socket, if this process is meant to be the keeper: `tutti keeper FD`.
+/// The keeper's socket, if this process is meant to be the keeper: `tutti keeper [FILES] FD`. With a number of files, the
+/// soft limit of open files is taken back to it, since services inherit it.
 pub(crate) fn keeper_socket() -> Option<RawFd> {
     let mut args = std::env::args_os().skip(1);
-    let (verb, fd) = (args.next()?, args.next()?);
+    let (verb, first) = (args.next()?, args.next()?);
     if verb != "keeper" {
         return None;
     }
+    let Some(fd) = args.next() else { return first.to_str()?.parse().ok() };
+    files::lower(first.to_str()?.parse().ok()?);
     fd.to_str()?.parse().ok()
 }
 
@@ -79,6 +83,7 @@ impl Engine {
     /// Starts every role; services are started by [`Engine::up`]. On an error whatever was started has been stopped.
     pub(crate) async fn start(loaded: Loaded, settings: Settings) -> anyhow::Result<Self> {
         let started_at = SystemTime::now();
+        let soft_files = files::raise();
         let application = Arc::new(loaded.application);
         let data = DataDir::open(&settings.data_dir, settings.command)?;
         log::log_to(&data)?;
@@ -97,6 +102,7 @@ impl Engine {
             rebuild: settings.rebuild,
             options: settings.options,
             started_at,
+            soft_files,
         };
         let started = roles.start(&mut host).await;
         let host = tokio::spawn(async move {

@@ -31,6 +31,8 @@ pub(super) struct Roles {
     pub(super) rebuild: bool,
     pub(super) options: LoadOptions,
     pub(super) started_at: SystemTime,
+    /// The soft limit of open files that services are to have, if ours was raised.
+    pub(super) soft_files: Option<u64>,
 }
 
 /// How long requests to the control socket may go on after everything else has ended.
@@ -115,6 +117,7 @@ impl Roles {
     fn supervisor(&self, deps: Deps) -> anyhow::Result<(Supervisor, Handle)> {
         let mut options = tutti_supervisor::Options::new(self.data.path().to_owned());
         options.rebuild = self.rebuild;
+        options.keeper.args.extend(self.soft_files.map(|soft| soft.to_string().into()));
         Ok(Supervisor::new(deps, Arc::clone(&self.application), options)?)
     }
 

@@ -10,6 +10,7 @@ pub(super) static GATEWAY: Object = object(
     &[
         field("listen", Shape::Either(&[Shape::Text, PORT])),
         field("rate_limit", super::guard::RATE_LIMITS),
+        field("limits", Shape::Object(&super::limits::LIMITS)),
         field("https", Shape::Either(&[Shape::Text, PORT])),
         field("https_redirect", Shape::Bool),
         field("tls", Shape::Object(&TLS)),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{OneText, RateLimits};
+use super::{ClientLimits, OneText, RateLimits};
 
 /// The gateway.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -14,6 +14,8 @@ pub struct Gateway {
     pub listen: Option<OneText>,
     /// How often a caller may ask, whatever the route: counted for all routes together, beside the limits of the route.
     pub rate_limit: Option<RateLimits>,
+    /// What each client may take.
+    pub limits: Option<ClientLimits>,
     /// The address at which the routes are served over HTTPS, such as `0.0.0.0:443` or `:8443`.
     pub https: Option<OneText>,
     /// Whether plain HTTP is answered with a redirect to HTTPS. Default: yes, where there is `https`.

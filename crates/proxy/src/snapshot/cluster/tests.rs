@@ -26,7 +26,7 @@ fn instance(ordinal: u32, addr: &str, health: Health, weight: u32) -> Instance {
     Instance { spec: Arc::new(spec), health, reason, since: SystemTime::UNIX_EPOCH }
 }
 
-fn compile(clusters: &mut Clusters, view: &View, options: &Options) -> Vec<Arc<Cluster>> {
+fn compile(clusters: &mut Clusters, view: &View, options: &Options) -> Arc<Vec<Arc<Cluster>>> {
     clusters.compile(&Sources { view, options, now: Duration::from_secs(1) })
 }
 

@@ -1,0 +1,83 @@
+//! Changes while traffic flows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tutti_ports::routing::{Match, PathMatch, Route, Routing, Serve};
+
+use crate::harness::*;
+use crate::upgrade;
+
+fn numbered(at: usize) -> Route {
+    let mut route = to("a");
+    route.name = format!("route-{at}");
+    route.matches = vec![Match { path: Some(PathMatch::Prefix(format!("/route-{at}"))), ..Match::default() }];
+    route
+}
+
+#[tokio::test]
+async fn a_web_socket_outlives_changes_of_routes_and_listeners() {
+    let (addr, _task) = upgrade::echoing().await;
+    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, addr)]).await;
+    let mut stream = upgrade::upgraded(tutti.edge).await;
+    let main = || listener("edge", loopback(), Serve::Http(vec![to("a"), numbered(1)]));
+    let other = listener("other", loopback(), Serve::Http(vec![to("a")]));
+    for listeners in [vec![main()], vec![main(), other], vec![main()]] {
+        let routing = Routing { listeners, ..Routing::default() };
+        tutti.handle.apply(routing).await.unwrap();
+        stream.write_all(b"still here").await.unwrap();
+        assert_eq!(read_until(&mut stream, "still here").await, "still here");
+    }
+    assert_eq!(tutti.handle.describe().listeners[0].address, tutti.edge);
+}
+
+#[tokio::test]
+async fn many_changes_at_once_are_few_and_the_last_one_is_in_force() {
+    let upstream = named("here").await;
+    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, upstream.addr)]).await;
+    let before = tutti.handle.describe().generation;
+    let done = Arc::new(AtomicBool::new(false));
+    let (edge, over) = (tutti.edge, Arc::clone(&done));
+    let traffic = tokio::spawn(async move {
+        let mut answered = 0;
+        while !over.load(Ordering::SeqCst) {
+            assert_eq!(text(&get(edge, "/").await), "here");
+            answered += 1;
+        }
+        answered
+    });
+    let changes = (0..300).map(|at| {
+        let handle = tutti.handle.clone();
+        async move {
+            let serve = Serve::Http(vec![numbered(at), to("a")]);
+            handle.apply(routing(serve)).await.unwrap();
+        }
+    });
+    let mut all = tokio::task::JoinSet::new();
+    changes.for_each(|change| drop(all.spawn(change)));
+    while let Some(ended) = all.join_next().await {
+        ended.unwrap();
+    }
+    let after = tutti.handle.describe();
+    assert!(after.generation - before < 300, "{} generations", after.generation - before);
+    assert_eq!(after.listeners[0].routes[0].name, "route-299");
+    done.store(true, Ordering::SeqCst);
+    assert!(traffic.await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_change_that_is_overtaken_by_one_that_fails_is_in_force() {
+    let upstream = named("here").await;
+    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, upstream.addr)]).await;
+    let mut bad = numbered(2);
+    bad.matches[0].path = Some(PathMatch::Regex("(".into()));
+    let good = tutti.handle.apply(routing(Serve::Http(vec![numbered(1), to("a")])));
+    let wrong = tutti.handle.apply(routing(Serve::Http(vec![bad])));
+    let (good, wrong) = tokio::join!(good, wrong);
+    assert!(good.is_ok() && wrong.is_err());
+    assert_eq!(tutti.handle.describe().listeners[0].routes[0].name, "route-1");
+    let limit = Duration::from_secs(5);
+    assert_eq!(tokio::time::timeout(limit, get(tutti.edge, "/route-1")).await.unwrap().status(), 200);
+}
