@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::InconsistentKeys;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -70,7 +71,13 @@ impl Key {
         let (names, addresses) = subject_names(&parsed);
         let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
         let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        let mut certified = CertifiedKey::from_der(chain, key, &provider()).map_err(KeyError::Unfit)?;
+        let key = provider().key_provider.load_private_key(key).map_err(KeyError::Unfit)?;
+        // Compared here: the library's own comparison refuses certificates with critical extensions that it does not know, such
+        // as those that answer an authority's challenge (RFC 8737 section 3).
+        if key.public_key().is_some_and(|public| public.as_ref() != parsed.public_key().raw) {
+            return Err(KeyError::Unfit(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)));
+        }
+        let mut certified = CertifiedKey::new(chain, key);
         certified.ocsp = ocsp.filter(|response| !response.is_empty());
         Ok(Self { certified: Arc::new(certified), names, addresses, not_after })
     }

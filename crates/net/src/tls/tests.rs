@@ -294,6 +294,18 @@ async fn clients_prove_who_they_are_where_they_must() {
     assert!(bad.unwrap_err().to_string().contains("there is no certificate in it"));
 }
 
+#[test]
+fn a_certificate_that_answers_a_challenge_can_be_shown_and_one_with_another_key_cannot() {
+    let (pair, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut params = CertificateParams::new(vec!["shop.test".to_owned()]).unwrap();
+    // A critical extension that the library does not know.
+    params.custom_extensions = vec![rcgen::CustomExtension::new_acme_identifier(&[7; 32])];
+    let chain = || vec![params.self_signed(&pair).unwrap().der().to_vec()];
+    let key = Key::from_der(chain(), pair.serialize_der(), None).unwrap();
+    assert_eq!(key.names(), ["shop.test"]);
+    assert!(matches!(Key::from_der(chain(), other.serialize_der(), None), Err(KeyError::Unfit(_))));
+}
+
 #[tokio::test]
 async fn an_authority_finds_the_answer_to_its_challenge() {
     let authority = Authority::new();
