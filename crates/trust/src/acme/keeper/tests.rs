@@ -208,6 +208,15 @@ async fn the_authority_s_suggestion_brings_it_forward_and_outlives_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_authority_that_always_suggests_the_past_is_not_asked_in_a_circle() {
+    let lab = Lab::new(&[&["a.test"]]);
+    lab.script().window = Some(Window { start: 1, end: 2 });
+    let mut keeper = lab.keeper().await;
+    drive(&mut keeper, DAY).await;
+    assert!((20..=24).contains(&lab.asked()), "{}", lab.asked());
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_are_waited_out_over_restarts_and_each_begins_with_another_proof() {
     let lab = Lab::new(&[&["a.test"]]);
     let refused = || TrustError::Refused("no".to_owned());
