@@ -13,6 +13,7 @@
 //! | [`drain`] | telling every connection to end gracefully, and when to cut |
 //! | [`body`] | [`Body`]: every body, in and out, both protocols |
 //! | [`upgrade`] | `101 Switching Protocols` and `CONNECT`: from messages to a [`Stream`] |
+//! | [`websocket`] | what HTTP/1.1 asks for before a WebSocket, and HTTP/2 does not |
 //! | [`tunnel`] | copies bytes between two streams, both ways |
 //! | [`h1`] | HTTP/1.1 (RFC 9112), our own codec: strict, it rejects and never repairs (ADR 0002) |
 //! | [`h2`] | HTTP/2 (RFC 9113), through hyper |
@@ -23,7 +24,8 @@
 //! A request looks the same on both sides and in both protocols: `uri()` is what stands in an origin-form
 //! request line (path and query; `*` for `OPTIONS *`; `host:port` for CONNECT), and the authority is in the `Host` field,
 //! of which there is exactly one (HTTP/1.0 may lack it). An absolute-form target is accepted when its authority equals
-//! `Host`, and is turned into this form. Over HTTP/2, `:authority` becomes `Host`, and back.
+//! `Host`, and is turned into this form. Over HTTP/2, `:authority` becomes `Host`, and back. A WebSocket over HTTP/2
+//! (RFC 8441) looks as one over HTTP/1.1 does: a GET with `Upgrade`, answered with 101.
 //!
 //! # Invariants
 //! - A message that is not exactly what its RFC allows is refused; nothing is repaired or guessed.
@@ -47,6 +49,7 @@ pub mod tls;
 pub mod transport;
 pub mod tunnel;
 pub mod upgrade;
+pub mod websocket;
 
 #[cfg(test)]
 mod testing;

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use crate::error::{ConnectCause, ConnectError};
+use crate::h2::websocket::Socket;
 use crate::tls::stream as tls;
 
 /// Room made when looking at the first bytes; a whole request head usually fits.
@@ -70,6 +71,8 @@ enum Io {
     Unix(UnixStream),
     /// A session over another stream.
     Tls(Box<tls::Session>),
+    /// A stream of HTTP/2 that carries a WebSocket.
+    Socket(Box<Socket>),
 }
 
 /// A stream of bytes in both directions. Closing one direction leaves the other open.
@@ -115,6 +118,7 @@ impl Stream {
             Io::Tcp(stream) => stream.peer_addr().map(Addr::Tcp),
             Io::Unix(stream) => stream.peer_addr().map(|addr| Addr::Unix(addr.as_pathname().map(Arc::from))),
             Io::Tls(session) => tls::below(session).peer_addr(),
+            Io::Socket(_) => Ok(Addr::Unix(None)),
         }
     }
 
@@ -124,6 +128,7 @@ impl Stream {
             Io::Tcp(stream) => stream.local_addr().map(Addr::Tcp),
             Io::Unix(stream) => stream.local_addr().map(|addr| Addr::Unix(addr.as_pathname().map(Arc::from))),
             Io::Tls(session) => tls::below(session).local_addr(),
+            Io::Socket(_) => Ok(Addr::Unix(None)),
         }
     }
 
@@ -137,6 +142,7 @@ impl Stream {
                 Io::Tcp(stream) => stream.read_buf(&mut self.unread).await?,
                 Io::Unix(stream) => stream.read_buf(&mut self.unread).await?,
                 Io::Tls(session) => session.read_buf(&mut self.unread).await?,
+                Io::Socket(socket) => socket.read_buf(&mut self.unread).await?,
             };
             if read == 0 {
                 break;
@@ -150,11 +156,16 @@ impl Stream {
         Stream { io: Io::Tls(Box::new(session)), unread: BytesMut::new() }
     }
 
+    /// A stream of HTTP/2 as one of bytes.
+    pub(crate) fn upgraded(socket: Socket) -> Stream {
+        Stream { io: Io::Socket(Box::new(socket)), unread: BytesMut::new() }
+    }
+
     /// Makes the connection end with a reset when it is dropped, where there is such a thing.
     pub(crate) fn reset_when_dropped(&self) {
         match &self.io {
             Io::Tcp(stream) => reset_when_dropped(stream),
-            Io::Unix(_) => {}
+            Io::Unix(_) | Io::Socket(_) => {}
             Io::Tls(session) => tls::below(session).reset_when_dropped(),
         }
     }
@@ -164,7 +175,7 @@ impl Stream {
     pub(crate) fn nodelay(&self) -> Option<bool> {
         match &self.io {
             Io::Tcp(stream) => stream.nodelay().ok(),
-            Io::Unix(_) => None,
+            Io::Unix(_) | Io::Socket(_) => None,
             Io::Tls(session) => tls::below(session).nodelay(),
         }
     }
@@ -184,6 +195,10 @@ impl Stream {
                 let (read, write) = tls::split(*session);
                 (self.unread, ReadHalf::Tls(read), WriteHalf::Tls(write))
             }
+            Io::Socket(socket) => {
+                let (read, write) = tokio::io::split(*socket);
+                (self.unread, ReadHalf::Socket(read), WriteHalf::Socket(write))
+            }
         }
     }
 
@@ -193,6 +208,9 @@ impl Stream {
             (ReadHalf::Tcp(read), WriteHalf::Tcp(write)) => Io::Tcp(read.reunite(write).ok()?),
             (ReadHalf::Unix(read), WriteHalf::Unix(write)) => Io::Unix(read.reunite(write).ok()?),
             (ReadHalf::Tls(read), WriteHalf::Tls(write)) => Io::Tls(Box::new(tls::join(read, write)?)),
+            (ReadHalf::Socket(read), WriteHalf::Socket(write)) if read.is_pair_of(&write) => {
+                Io::Socket(Box::new(read.unsplit(write)))
+            }
             _ => return None,
         };
         Some(Stream { io, unread })
@@ -228,6 +246,7 @@ impl AsyncRead for Stream {
             Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Tls(session) => Pin::new(&mut **session).poll_read(cx, buf),
+            Io::Socket(socket) => Pin::new(&mut **socket).poll_read(cx, buf),
         }
     }
 }
@@ -300,8 +319,8 @@ macro_rules! forward_write {
     };
 }
 
-forward_write!(Io, Io::Tcp, Io::Unix, Io::Tls);
-forward_write!(WriteHalf, WriteHalf::Tcp, WriteHalf::Unix, WriteHalf::Tls);
+forward_write!(Io, Io::Tcp, Io::Unix, Io::Tls, Io::Socket);
+forward_write!(WriteHalf, WriteHalf::Tcp, WriteHalf::Unix, WriteHalf::Tls, WriteHalf::Socket);
 
 /// The receiving direction.
 #[derive(Debug)]
@@ -312,6 +331,8 @@ pub(crate) enum ReadHalf {
     Unix(unix::OwnedReadHalf),
     /// Of a session.
     Tls(tls::ReadHalf),
+    /// Of a stream of HTTP/2.
+    Socket(tokio::io::ReadHalf<Socket>),
 }
 
 impl ReadHalf {
@@ -321,6 +342,8 @@ impl ReadHalf {
             ReadHalf::Tcp(half) => half.try_read(buf),
             ReadHalf::Unix(half) => half.try_read(buf),
             ReadHalf::Tls(half) => half.try_read(buf),
+            // It says only when asked with somebody to wake.
+            ReadHalf::Socket(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -332,6 +355,7 @@ impl ReadHalf {
                 ReadHalf::Tcp(half) => half.read_buf(buf).await,
                 ReadHalf::Unix(half) => half.read_buf(buf).await,
                 ReadHalf::Tls(half) => half.read_buf(buf).await,
+                ReadHalf::Socket(half) => half.read_buf(buf).await,
             }
         });
         read.as_mut().poll(cx)
@@ -347,6 +371,8 @@ pub(crate) enum WriteHalf {
     Unix(unix::OwnedWriteHalf),
     /// Of a session.
     Tls(tls::WriteHalf),
+    /// Of a stream of HTTP/2.
+    Socket(tokio::io::WriteHalf<Socket>),
 }
 
 impl WriteHalf {
@@ -360,6 +386,7 @@ impl WriteHalf {
             }
             WriteHalf::Unix(half) => drop(half),
             WriteHalf::Tls(half) => half.abort(),
+            WriteHalf::Socket(half) => drop(half),
         }
     }
 }

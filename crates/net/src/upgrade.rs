@@ -19,7 +19,7 @@ struct Taken(Arc<Mutex<Option<Stream>>>);
 
 /// Server side: after this response (101, or a 2xx to CONNECT) has been sent, `then` gets the client's stream, with
 /// every byte that was read behind the request. It runs as part of the connection and ends with it.
-/// HTTP/1.1 only: on HTTP/2 such a response is answered as an internal error.
+/// Over HTTP/2 only a WebSocket can be accepted (RFC 8441); anything else is answered as an internal error.
 pub fn accept<F, Fut>(response: &mut Response<Body>, then: F)
 where
     F: FnOnce(Stream) -> Fut + Send + 'static,

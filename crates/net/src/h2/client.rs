@@ -7,20 +7,26 @@ use http::header::{self, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, Uri};
 use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::ext::Protocol;
+use tokio::sync::watch;
 use tutti_core::{Origin, limits};
 
 use super::Settings;
 use super::flood::Side;
 use super::io::{HyperStream, Tasks, TokioTimer};
 use super::server::strip_connection_fields;
+use super::websocket::Asking;
 use crate::body::Body;
 use crate::error::{SendCause, SendError, Stage};
 use crate::stream::Stream;
+use crate::upgrade;
 
 /// Sends requests on a connection. Cheap to clone; the connection ends when the last clone and the last response are gone.
 #[derive(Clone, Debug)]
 pub struct Connection {
     requests: SendRequest<Body>,
+    /// Whether the server takes WebSockets, once it has said so or not.
+    sockets: watch::Receiver<Option<bool>>,
 }
 
 /// What moves the connection's bytes: spawn it on a task that you own, and it ends with the connection.
@@ -30,8 +36,8 @@ pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Begins HTTP/2 on a fresh stream.
 pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connection, Driver), SendError> {
     let tasks = Tasks::default();
-    let (stream, flooded) = HyperStream::new(stream, Side::Client);
-    let (requests, connection) = Builder::new(tasks.clone())
+    let (stream, seen) = HyperStream::new(stream, Side::Client);
+    let (requests, mut connection) = Builder::new(tasks.clone())
         .timer(TokioTimer)
         .max_header_list_size(settings.header_list_bytes)
         .initial_stream_window_size(settings.stream_window)
@@ -45,16 +51,30 @@ pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connectio
         .handshake(stream)
         .await
         .map_err(|error| failed(Stage::NothingSent, SendCause::Http2(error)))?;
+    let (told, sockets) = watch::channel(None);
     let driver = async move {
-        if let Err(error) = connection.await {
-            match flooded.get() {
+        let mut settled = seen.settled.subscribe();
+        let over = tokio::select! {
+            end = &mut connection => Some(end),
+            // It cannot fail: the sender is kept.
+            () = async { let _ = settled.wait_for(|settled| *settled).await; } => None,
+        };
+        let end = match over {
+            Some(end) => end,
+            None => {
+                told.send_replace(Some(connection.is_extended_connect_protocol_enabled()));
+                connection.await
+            }
+        };
+        if let Err(error) = end {
+            match seen.flood.get() {
                 Some(flood) => tracing::warn!("a connection to a service was closed: {}", flood.reason()),
                 None => tracing::debug!(%error, "an HTTP/2 connection ended"),
             }
         }
         drop(tasks);
     };
-    Ok((Connection { requests }, Box::pin(driver)))
+    Ok((Connection { requests, sockets }, Box::pin(driver)))
 }
 
 impl Connection {
@@ -63,24 +83,46 @@ impl Connection {
         !self.requests.is_closed()
     }
 
+    /// Whether the server takes WebSockets on this connection (RFC 8441 section 3). Waits until it has said what it can do.
+    pub async fn takes_websockets(&mut self) -> bool {
+        let told = self.sockets.wait_for(Option::is_some).await;
+        told.is_ok_and(|told| *told == Some(true))
+    }
+
     /// Sends a request and waits for the head of its response. Waits for a free stream when the peer's limit is reached.
-    /// CONNECT is not supported.
+    /// CONNECT is not supported, but as what [`crate::upgrade`] says: a request for a WebSocket becomes one, and its answer
+    /// is a 101 with a stream to take.
     pub async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
         let again = Again::of(&request);
+        let asking = Asking::of(&mut request);
         if let Err(reason) = to_their_form(&mut request) {
-            let request = Some(Box::new(request));
+            let request = match asking {
+                Some(_) => again.and_then(Again::request).map(Box::new),
+                None => Some(Box::new(request)),
+            };
             return Err(SendError { stage: Stage::NothingSent, cause: SendCause::Request(reason), request });
         }
         match self.requests.try_send_request(request).await {
-            Ok(response) => {
+            Ok(mut response) => {
+                let socket = match asking {
+                    Some(asking) => asking.answered(&mut response).await,
+                    None => Ok(None),
+                };
+                let socket = socket.map_err(|error| failed(Stage::ResponseBegan, SendCause::Http2(error)))?;
                 let (parts, body) = response.into_parts();
-                Ok(Response::from_parts(parts, Body::from_http2(body, Origin::Upstream)))
+                let mut response = Response::from_parts(parts, Body::from_http2(body, Origin::Upstream));
+                if let Some(socket) = socket {
+                    upgrade::give(&mut response, socket);
+                }
+                Ok(response)
             }
             Err(mut refused) => {
-                let returned = refused.take_message().map(in_our_form);
+                let returned = refused.take_message();
                 let error = refused.into_error();
                 let unprocessed = returned.is_some() || was_not_processed(&error);
                 let stage = if unprocessed { Stage::NothingSent } else { Stage::Sent };
+                // A request for a WebSocket has lost its key.
+                let returned = returned.filter(|_| asking.is_none()).map(in_our_form);
                 let request = returned.or_else(|| again.and_then(Again::request)).map(Box::new);
                 Err(SendError { stage, cause: SendCause::Http2(error), request })
             }
@@ -131,7 +173,7 @@ impl Again {
 
 /// `Host` becomes `:authority`; connection fields go. Changes nothing if it cannot be done.
 fn to_their_form(request: &mut Request<Body>) -> Result<(), &'static str> {
-    if *request.method() == Method::CONNECT {
+    if *request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none() {
         return Err("CONNECT is not supported over HTTP/2");
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();

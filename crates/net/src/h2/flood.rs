@@ -114,6 +114,11 @@ impl Watch {
         });
     }
 
+    /// Whether the peer has said what it can do: its settings come first (RFC 9113 section 3.4).
+    pub(crate) fn is_settled(&self) -> bool {
+        self.inbound.has_first()
+    }
+
     /// The frame to end with (RFC 9113 section 6.8: GOAWAY with ENHANCE_YOUR_CALM), if one can be begun now.
     pub(crate) fn farewell(&self) -> Option<[u8; 17]> {
         if !self.outbound.between_frames() {

@@ -38,6 +38,7 @@ pub(crate) struct Heads {
     skip: usize,
     head: [u8; HEAD],
     have: usize,
+    begun: bool,
 }
 
 impl Heads {
@@ -66,10 +67,15 @@ impl Heads {
                 let [a, b, c, kind, flags, d, e, f, g] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]) as usize;
                 let stream = u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff;
-                (self.have, self.skip) = (0, length);
+                (self.have, self.skip, self.begun) = (0, length, true);
                 each(Frame { length, kind, flags, stream });
             }
         }
+    }
+
+    /// Whether the first frame has come as a whole.
+    pub(crate) fn has_first(&self) -> bool {
+        self.begun && self.between_frames()
     }
 
     /// Whether a new frame could begin here.

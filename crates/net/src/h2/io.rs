@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tutti_core::limits;
 
@@ -18,15 +19,22 @@ use super::flood::{Flood, Side, Watch};
 use crate::h1::Deadline;
 use crate::stream::Stream;
 
-/// Why a connection was ended, if it was for a flood. Read after the connection's end.
-pub(crate) type Flooded = Arc<OnceLock<Flood>>;
+/// What was seen of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Why it was ended, if it was for a flood.
+    pub(crate) flood: OnceLock<Flood>,
+    /// Whether the peer's settings have come and are in force.
+    pub(crate) settled: watch::Sender<bool>,
+}
 
 /// Our stream as hyper's, with a [`Watch`] on what passes.
 #[derive(Debug)]
 pub(crate) struct HyperStream {
     stream: Stream,
     watch: Box<Watch>,
-    flooded: Flooded,
+    seen: Arc<Seen>,
+    settled: bool,
     ending: Option<Box<Ending>>,
 }
 
@@ -41,16 +49,16 @@ struct Ending {
 }
 
 impl HyperStream {
-    pub(crate) fn new(stream: Stream, side: Side) -> (Self, Flooded) {
-        let flooded = Flooded::default();
+    pub(crate) fn new(stream: Stream, side: Side) -> (Self, Arc<Seen>) {
+        let seen = Arc::<Seen>::default();
         let watch = Box::new(Watch::new(side, tokio::time::Instant::now()));
-        (Self { stream, watch, flooded: Arc::clone(&flooded), ending: None }, flooded)
+        (Self { stream, watch, seen: Arc::clone(&seen), settled: false, ending: None }, seen)
     }
 
     /// From now on the peer is not listened to.
     fn refuse(&mut self, flood: Flood) {
         // It is set once: nothing is watched after the first.
-        let _ = self.flooded.set(flood);
+        let _ = self.seen.flood.set(flood);
         let mut deadline = Deadline::default();
         deadline.set(limits::HTTP_LINGER_TIME);
         let farewell = self.watch.farewell().map(Vec::from).unwrap_or_default();
@@ -111,6 +119,11 @@ impl Read for HyperStream {
         let this = self.get_mut();
         if let Some(ending) = &mut this.ending {
             return ending.poll(&mut this.stream, cx).map(Err);
+        }
+        if !this.settled && this.watch.is_settled() {
+            // Whoever asks for more has worked through what came before.
+            this.settled = true;
+            this.seen.settled.send_replace(true);
         }
         // SAFETY: `as_mut` asks that no initialised byte of the cursor is de-initialised. The slice is given only to `ReadBuf`,
         // through which bytes can be written and never un-initialised.

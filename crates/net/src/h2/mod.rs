@@ -8,6 +8,7 @@ pub(crate) mod server;
 mod streams;
 #[cfg(test)]
 mod testing;
+pub(crate) mod websocket;
 
 use std::time::Duration;
 

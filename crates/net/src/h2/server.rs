@@ -8,6 +8,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::http2::Builder;
 use hyper::service::{Service, service_fn};
@@ -15,7 +16,8 @@ use tutti_core::{Origin, limits};
 
 use super::flood::Side;
 use super::io::{HyperStream, LocalTasks, Tasks, TokioTimer};
-use super::streams::{Outgoing, Streams, Watched};
+use super::streams::{Outgoing, Watched};
+use super::websocket::{Asked, Tunnel};
 use crate::body::Body;
 use crate::drain::DrainSignal;
 use crate::h1;
@@ -26,11 +28,13 @@ use crate::upgrade;
 /// Serves a connection to its end, on any runtime.
 pub(crate) async fn serve<H: Handler>(stream: Stream, shared: &Arc<Shared<H>>, info: ConnectionInfo) {
     let info = Arc::new(info);
+    let watched = Watched::of(Tasks::default(), shared.settings.h2.write_timeout);
+    let tasks = watched.clone();
     let service = service_fn(|request| {
-        let (shared, info) = (Arc::clone(shared), Arc::clone(&info));
-        async move { Ok::<_, Infallible>(answer(&shared, request, &info).await.map(Outgoing)) }
+        let (shared, info, tasks) = (Arc::clone(shared), Arc::clone(&info), tasks.clone());
+        async move { Ok::<_, Infallible>(answer(&shared, request, &info, &tasks).await.map(Outgoing)) }
     });
-    if let Some(reason) = run(stream, service, Tasks::default(), &shared.settings.h2, &shared.drain).await {
+    if let Some(reason) = run(stream, service, watched, &shared.settings.h2, &shared.drain).await {
         Handler::flooded(&*shared.handler, reason, &info);
     }
 }
@@ -42,13 +46,13 @@ pub(crate) async fn serve_local<H: LocalHandler>(
     info: ConnectionInfo,
 ) {
     let info = Arc::new(info);
+    let watched = Watched::of(LocalTasks::default(), shared.settings.h2.write_timeout);
+    let tasks = watched.clone();
     let service = service_fn(|request| {
-        let (shared, info) = (Arc::clone(shared), Arc::clone(&info));
-        async move { Ok::<_, Infallible>(answer(&shared, request, &info).await.map(Outgoing)) }
+        let (shared, info, tasks) = (Arc::clone(shared), Arc::clone(&info), tasks.clone());
+        async move { Ok::<_, Infallible>(answer(&shared, request, &info, &tasks).await.map(Outgoing)) }
     });
-    if let Some(reason) =
-        run(stream, service, LocalTasks::default(), &shared.settings.h2, &shared.drain).await
-    {
+    if let Some(reason) = run(stream, service, watched, &shared.settings.h2, &shared.drain).await {
         LocalHandler::flooded(&*shared.handler, reason, &info);
     }
 }
@@ -57,7 +61,7 @@ pub(crate) async fn serve_local<H: LocalHandler>(
 async fn run<S, E>(
     stream: Stream,
     service: S,
-    tasks: E,
+    watched: Watched<E>,
     settings: &super::Settings,
     drain: &DrainSignal,
 ) -> Option<&'static str>
@@ -65,11 +69,11 @@ where
     S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible>,
     Watched<E>: Http2ServerConnExec<S::Future, Outgoing> + Clone,
 {
-    let streams = Streams::new();
-    let watched = Watched { tasks, streams: Arc::clone(&streams), stall: settings.write_timeout };
+    let streams = Arc::clone(&watched.streams);
     let mut builder = Builder::new(watched);
     builder
         .timer(TokioTimer)
+        .enable_connect_protocol()
         .max_concurrent_streams(settings.streams)
         .max_header_list_size(settings.header_list_bytes)
         .initial_stream_window_size(settings.stream_window)
@@ -79,7 +83,7 @@ where
         .max_send_buf_size(limits::HTTP2_SEND_BUFFER)
         .keep_alive_interval(settings.ping_interval)
         .keep_alive_timeout(settings.ping_timeout);
-    let (stream, flooded) = HyperStream::new(stream, Side::Server);
+    let (stream, seen) = HyperStream::new(stream, Side::Server);
     let mut connection = pin!(builder.serve_connection(stream, service));
     let end = tokio::select! {
         end = connection.as_mut() => end,
@@ -98,7 +102,7 @@ where
     };
     let error = end.err()?;
     tracing::debug!(%error, "an HTTP/2 connection ended");
-    flooded.get().map(|flood| flood.reason()).or_else(|| is_calmed(&error).then_some(CALMED))
+    seen.flood.get().map(|flood| flood.reason()).or_else(|| is_calmed(&error).then_some(CALMED))
 }
 
 /// What h2 found itself.
@@ -118,19 +122,29 @@ fn is_calmed(error: &hyper::Error) -> bool {
     false
 }
 
-async fn answer<H: LocalHandler>(
+async fn answer<H: LocalHandler, E>(
     shared: &Shared<H>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     info: &ConnectionInfo,
-) -> Response<Body> {
+    tasks: &Watched<E>,
+) -> Response<Body>
+where
+    Watched<E>: Executor<Tunnel>,
+{
     let head = *request.method() == Method::HEAD;
-    let response = match in_our_form(request, shared.settings.h1.fields) {
+    let socket = Asked::of(&mut request);
+    let mut response = match in_our_form(request, shared.settings.h1.fields) {
         Ok(request) => shared.handler.handle(request, info).await,
         Err(refused) => {
             shared.handler.refused(refused, info);
             refuse(refused)
         }
     };
+    if let Some(tunnel) = socket.and_then(|socket| socket.answer(&mut response)) {
+        tasks.execute(tunnel);
+        strip_connection_fields(response.headers_mut());
+        return response;
+    }
     in_their_form(response, head)
 }
 

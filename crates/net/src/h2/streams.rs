@@ -124,6 +124,13 @@ pub(crate) struct Watched<E> {
     pub(crate) stall: Duration,
 }
 
+impl<E> Watched<E> {
+    /// Of a fresh connection.
+    pub(crate) fn of(tasks: E, stall: Duration) -> Self {
+        Self { tasks, streams: Streams::new(), stall }
+    }
+}
+
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Watched<Tasks> {
     fn execute(&self, stream: F) {
         self.tasks.execute(paced(stream, self.streams.begin(), self.stall));

@@ -59,6 +59,11 @@ fn names(list: &HeaderValue, one: &[u8]) -> bool {
     list.as_bytes().split(|byte| *byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(one))
 }
 
+/// Whether an upgrade is to a WebSocket.
+pub fn is_websocket(upgrade: &HeaderValue) -> bool {
+    upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
+}
+
 /// Removes the fields that end at this hop. Says whether the sender accepts trailers (`TE: trailers`).
 pub fn strip(headers: &mut HeaderMap) -> bool {
     if headers.contains_key(header::CONNECTION) {

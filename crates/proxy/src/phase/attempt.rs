@@ -11,6 +11,7 @@ use tutti_net::{Body, BodyError, Protocol, SendCause, SendError, Stage};
 
 use super::{Exchange, observe, upload};
 use crate::error::Fault;
+use crate::model::headers;
 use crate::model::hints;
 use crate::model::retry::Trouble;
 use crate::page::Form;
@@ -144,12 +145,17 @@ async fn attempt(
             Ok(shared) => shared,
             Err(error) => return Err(refused(exchange, endpoint, &error, unsent.take())),
         };
-        let Some(request) = unsent.take() else { return Err(lost(endpoint)) };
-        let sent = connection.send(request).await;
-        return match sent {
-            Ok(response) => Ok(Sent { response, place: Some(place) }),
-            Err(error) => Err(broke(exchange, &pool, error, false, idempotent)),
-        };
+        // A server without RFC 8441 may still take a WebSocket over HTTP/1.1.
+        if !exchange.upgrade.as_ref().is_some_and(headers::is_websocket)
+            || connection.takes_websockets().await
+        {
+            let Some(request) = unsent.take() else { return Err(lost(endpoint)) };
+            let sent = connection.send(request).await;
+            return match sent {
+                Ok(response) => Ok(Sent { response, place: Some(place) }),
+                Err(error) => Err(broke(exchange, &pool, error, false, idempotent)),
+            };
+        }
     }
     let (connection, kept) = match pool.take(!idempotent) {
         Some(connection) => (connection, true),

@@ -44,7 +44,11 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
         // RFC 9110 section 7.8: in HTTP/1.0 the field means nothing.
         Protocol::Http1 if request.version() == Version::HTTP_10 => {}
         Protocol::Http1 => exchange.upgrade = headers::upgrade(request.method(), request.headers()),
-        Protocol::Http2 => headers::join_cookies(request.headers_mut()),
+        Protocol::Http2 => {
+            // There is no such field in HTTP/2: it stands for a WebSocket (RFC 8441).
+            exchange.upgrade = headers::upgrade(request.method(), request.headers());
+            headers::join_cookies(request.headers_mut());
+        }
     }
     exchange.trailers = headers::strip(request.headers_mut());
     Ok(())

@@ -31,3 +31,4 @@ mod smuggling;
 mod strict;
 mod tls;
 mod upgrade;
+mod websocket;

@@ -14,7 +14,8 @@ use crate::harness::*;
 async fn limited(options: Options, limits: ClientLimits, upstream: std::net::SocketAddr) -> Tutti {
     let catalog = Catalog::new(vec![passing("a", 1, upstream)]);
     let dyn_catalog = Arc::clone(&catalog) as Arc<dyn tutti_ports::catalog::Catalog>;
-    let (proxy, handle) = tutti_proxy::Proxy::start(options, limiting(limits), dyn_catalog).await.unwrap();
+    let (proxy, handle) =
+        tutti_proxy::Proxy::start(options, limiting(limits), dyn_catalog, None).await.unwrap();
     let edge = handle.describe().listeners[0].address;
     Tutti { proxy, handle, catalog, edge }
 }
