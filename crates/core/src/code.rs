@@ -121,10 +121,13 @@ codes! {
     MISDIRECTED = 520, "The certificate of the connection is not for the host that was asked for";
     TLS_FILES = 521, "TLS cannot be set up with these certificates";
     FLOOD = 525, "A connection was closed because its client flooded it";
+    DEADLINE_PASSED = 535, "The caller's deadline passed";
     RATE_LIMITED = 540, "A caller asks too often";
     ADDRESS_DENIED = 541, "The route is not for the caller's address";
     RATES_UNKNOWN = 542, "The counts of a rate limit cannot be had";
-    DEADLINE_PASSED = 535, "The caller's deadline passed";
+    UNAUTHENTICATED = 543, "The route needs a credential that is good";
+    NOT_ALLOWED = 544, "The route is not for whoever asks";
+    KEYS_UNKNOWN = 550, "The keys of an issuer of tokens cannot be had";
     CLIENT_SLOW = 565, "The client sends its request too slowly";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";

@@ -183,6 +183,45 @@ pub const RATE_KEYS: usize = 65_536;
 /// Places that callers beyond [`RATE_KEYS`] share, by the hash of their name.
 pub const RATE_CROWD: usize = 1_024;
 
+/// Largest file of API keys, of users with their passwords, or of keys for tokens.
+pub const CREDENTIALS_FILE_BYTES: u64 = 4 << 20;
+
+/// Passwords that are hashed at once for one route: each takes a processor for tens of milliseconds and some 20 MiB.
+pub const PASSWORDS_AT_ONCE: usize = 2;
+
+/// Passwords of one route that wait to be hashed; who comes after is refused with 503.
+pub const PASSWORDS_WAITING: usize = 64;
+
+/// Passwords of one route that are known to be right without being hashed again.
+pub const PASSWORDS_REMEMBERED: usize = 4_096;
+
+/// Longest token. Header fields have less room in most servers.
+pub const TOKEN_BYTES: usize = 16 << 10;
+
+/// Tokens of one route whose signatures need not be verified again.
+pub const TOKENS_REMEMBERED: usize = 8_192;
+
+/// Largest discovery document or set of keys of an issuer.
+pub const KEYS_BYTES: usize = 512 << 10;
+
+/// Most keys of one issuer; Entra ID shows a dozen.
+pub const KEYS: usize = 256;
+
+/// Longest condition.
+pub const CONDITION_BYTES: usize = 2 << 10;
+
+/// Deepest nesting of a condition: each level takes stack where it is read and evaluated.
+pub const CONDITION_DEPTH: usize = 8;
+
+/// Most signs of arithmetic in one condition: a chain of them nests, too.
+pub const CONDITION_SUMS: usize = 16;
+
+/// Most signs of other operators in one condition, the dots among them.
+pub const CONDITION_OPERATORS: usize = 64;
+
+/// Most macros of one condition that walk over a list; each may be within the other.
+pub const CONDITION_WALKS: usize = 2;
+
 /// How long a request waits for counts of rate limits that are kept elsewhere.
 pub const RATE_STORE_DEADLINE: Duration = Duration::from_millis(100);
 

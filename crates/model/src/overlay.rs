@@ -5,6 +5,7 @@
 //! except in what a shell or the service itself will read: `run`, `setup` and `health.command`.
 
 mod apply;
+mod auth;
 mod gateway;
 mod guard;
 mod limits;

@@ -18,6 +18,7 @@
 //! | [`h1`] | HTTP/1.1 (RFC 9112), our own codec: strict, it rejects and never repairs (ADR 0002) |
 //! | [`h2`] | HTTP/2 (RFC 9113), through hyper |
 //! | [`client`] | one request over a connection of its own: health checks, the command line |
+//! | [`fetch`] | a document by its URL |
 //! | [`error`] | what can go wrong with a body, a connection, a send |
 //!
 //! # One form of request
@@ -39,10 +40,12 @@ pub mod body;
 pub mod client;
 pub mod drain;
 pub mod error;
+pub mod fetch;
 pub mod h1;
 pub mod h2;
 pub mod listen;
 mod pace;
+mod resolve;
 pub mod server;
 pub mod stream;
 pub mod tls;

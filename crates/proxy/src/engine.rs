@@ -19,6 +19,8 @@ use crate::changes::Changes;
 use crate::clients::Clients;
 use crate::config::Options;
 use crate::error::ApplyError;
+use crate::guard::auth::keyring::{Keeper, Keyrings};
+use crate::guard::identity::Fields;
 use crate::guard::store::LocalStore;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
@@ -61,6 +63,9 @@ pub struct Shared {
 /// What makes snapshots; one at a time.
 pub(crate) struct Control {
     pub(crate) clusters: Clusters,
+    keyrings: Keyrings,
+    /// Header fields that only we set, as the routes that are being compiled say.
+    identity: Option<Arc<Fields>>,
     edge: Vec<(tutti_ports::routing::Listener, Arc<ListenerPlan>)>,
     doors: BTreeMap<(ServiceName, u16), Arc<ListenerPlan>>,
     view: Arc<View>,
@@ -77,6 +82,8 @@ impl Control {
     fn new(view: Arc<View>, book: Book) -> Self {
         Self {
             clusters: Clusters::default(),
+            keyrings: Keyrings::default(),
+            identity: None,
             edge: Vec::new(),
             doors: BTreeMap::new(),
             view,
@@ -124,6 +131,8 @@ impl Proxy {
             (0..options.workers.max(1)).map(|_| mpsc::channel(COMMANDS)).unzip();
         let view = Arc::clone(&catalog.watch().borrow());
         let book = Book::new(certificates.clone());
+        let keeper = Keeper::new().map_err(start("a thread"))?;
+        let keyrings = Keyrings::new(keeper.runtime(), catalog.watch());
         let shared = Arc::new(Shared {
             adopted: links.iter().map(|_| AtomicU64::new(0)).collect(),
             rates: match &options.rates {
@@ -136,13 +145,14 @@ impl Proxy {
             certificates,
             origin: Instant::now(),
             clients: Arc::default(),
-            control: tokio::sync::Mutex::new(Control::new(view, book)),
+            control: tokio::sync::Mutex::new(Control { keyrings, ..Control::new(view, book) }),
             changes: Changes::default(),
             snapshots: watch::channel(Arc::new(Snapshot::empty())).0,
             links,
             adoption: Notify::new(),
             closed: watch::channel(false).0,
         });
+        helpers.push(keeper.run(shared.closed.subscribe()).map_err(start("a thread"))?);
         let mut proxy = Proxy { shared: Arc::clone(&shared), workers: Vec::new(), helpers };
         proxy.launch(log, inboxes).map_err(start("a thread"))?;
         let handle = Handle::new(shared);
@@ -304,6 +314,7 @@ impl Shared {
         drop(control);
         self.all_adopted(generation).await;
         self.rates.retain(&policies);
+        self.control.lock().await.keyrings.retain_used();
         Ok(())
     }
 
@@ -312,6 +323,7 @@ impl Shared {
         if *self.closed.borrow() {
             return Err(ApplyError::Closed);
         }
+        control.identity = Fields::of(&routing);
         let mut edge = Vec::new();
         let mut made = Vec::new();
         for listener in routing.listeners {
@@ -350,10 +362,11 @@ impl Shared {
         let same = |old: &tutti_ports::routing::Listener| {
             old.bind == listener.bind && (old.bind.port() != 0 || old.name == listener.name)
         };
-        let Control { clusters, edge, keys, book, .. } = control;
+        let Control { clusters, edge, keys, book, keyrings, identity, .. } = control;
         let known = edge.iter().find(|(old, _)| same(old));
         if let Some((old, plan)) = known
             && old == listener
+            && plan.identity == *identity
         {
             return Ok(Arc::clone(plan));
         }
@@ -361,7 +374,8 @@ impl Shared {
         let ours = known.is_some();
         // Compiled before anything is bound: what does not compile must not even open a socket.
         let (key, address) = kept.unwrap_or((0, listener.bind));
-        let mut compiler = Compiler { clusters, metrics: &self.metrics, options: &self.options };
+        let (metrics, options, identity) = (&self.metrics, &self.options, identity.clone());
+        let mut compiler = Compiler { clusters, metrics, options, keyrings, identity };
         let before = known.map(|(old, plan)| (old, &**plan));
         let plan = compiler.edge(listener, key, address, before)?;
         let transport = book.compile(listener);
@@ -410,8 +424,9 @@ impl Shared {
         let address =
             bound.map_err(|source| ApplyError::Bind { listener: name.clone(), address: bind, source })?;
         let backend = Backend::new(service.clone(), port, protocol);
-        let Control { clusters, doors, .. } = &mut *control;
-        let mut compiler = Compiler { clusters, metrics: &self.metrics, options: &self.options };
+        let Control { clusters, doors, keyrings, .. } = &mut *control;
+        let (metrics, options) = (&self.metrics, &self.options);
+        let mut compiler = Compiler { clusters, metrics, options, keyrings, identity: None };
         doors.insert((service.clone(), port), Arc::new(compiler.door(&name, &backend, key, address)?));
         let generation = self.publish(&mut control);
         drop(control);

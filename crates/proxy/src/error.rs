@@ -218,6 +218,28 @@ impl Fault {
         Self { retry_after: Some(1), ..fault }
     }
 
+    /// The route asks for a credential, and there is none that is good. Why is for the log alone.
+    pub fn unauthenticated() -> Self {
+        let message = "the route needs a credential that is good".to_owned();
+        let status = StatusCode::UNAUTHORIZED;
+        Self::new(code::UNAUTHENTICATED, Kind::Denied, Origin::Client, status, message)
+    }
+
+    /// It is known who asks, or need not be, and the route is not for them.
+    pub fn not_allowed(why: &str) -> Self {
+        let status = StatusCode::FORBIDDEN;
+        Self::new(code::NOT_ALLOWED, Kind::Denied, Origin::Client, status, why.to_owned())
+    }
+
+    /// Tokens cannot be verified now.
+    pub fn keys_unknown(why: &str) -> Self {
+        tracing::warn!(why, "tokens cannot be verified");
+        let message = "tokens cannot be verified now".to_owned();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let fault = Self::new(code::KEYS_UNKNOWN, Kind::Unavailable, Origin::Us, status, message);
+        Self { retry_after: Some(5), ..fault }
+    }
+
     /// The client's own body failed or stood still.
     pub fn client_body(message: String) -> Self {
         let status = StatusCode::REQUEST_TIMEOUT;

@@ -110,7 +110,12 @@ pub fn render(fault: &Fault, form: Form, method: &Method, request_id: &str) -> R
 /// gRPC's own mapping where it differs from ours: a missing route is UNIMPLEMENTED (12) to a client
 /// (grpc/grpc doc/http-grpc-status-mapping.md).
 fn grpc_status(fault: &Fault) -> u8 {
-    if fault.status == StatusCode::NOT_FOUND { 12 } else { fault.kind.grpc_status() }
+    match fault.status {
+        StatusCode::NOT_FOUND => 12,
+        // Who has no good credential is UNAUTHENTICATED, and who has one that is not enough PERMISSION_DENIED.
+        StatusCode::UNAUTHORIZED => 16,
+        _ => fault.kind.grpc_status(),
+    }
 }
 
 /// As `grpc-message` wants it (gRPC over HTTP/2, "Percent-Encoded").

@@ -1,11 +1,13 @@
 //! Who may ask, and how often: from the keys of a route, and of the gateway for all routes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tutti_core::code;
 use tutti_ports::rate::{Algorithm, Policy};
 use tutti_ports::routing::{Cidr, Guard, KeyPart, RateLimit, Unavailable};
 
+use super::auth;
 use super::types::{self, RateLimits, Several};
 use crate::diagnostic::{Problem, Report};
 use crate::source::Span;
@@ -18,6 +20,7 @@ pub(super) fn guard(
     name: &str,
     node: &Node,
     common: &[RateLimit],
+    folder: &Path,
     report: &mut Report,
 ) -> Guard {
     let mut limits = common.to_vec();
@@ -29,7 +32,14 @@ pub(super) fn guard(
             report.add(problem.hint("give one of them a `name`"));
         }
     }
-    Guard { allow: ranges(route.allow.as_ref()), deny: ranges(route.deny.as_ref()), rate_limits: limits }
+    let place = span(node, "auth");
+    Guard {
+        allow: ranges(route.allow.as_ref()),
+        deny: ranges(route.deny.as_ref()),
+        rate_limits: limits,
+        auth: route.auth.as_ref().map(|one| auth::auth(one, folder, place, report)),
+        authorize: route.authorize.clone(),
+    }
 }
 
 /// The limits of a list; those of one scope and name count together.
@@ -76,11 +86,13 @@ fn key(parts: Option<&Several>, place: Span, report: &mut Report) -> Vec<KeyPart
         match part.split_once(':').unwrap_or((&part, "")) {
             ("address", "") => out.push(KeyPart::Address),
             ("route", "") => out.push(KeyPart::Route),
+            ("api_key", "") => out.push(KeyPart::ApiKey),
+            ("claim", path) if !path.is_empty() => out.push(KeyPart::Claim(path.to_owned())),
             ("header", name) if token(name) => out.push(KeyPart::Header(name.to_ascii_lowercase())),
             ("all", "") if alone => {}
             _ => {
                 let message = format!("`{part}` tells no callers apart");
-                let hint = "`address`, `header:NAME` and `route` do; `all` alone counts all as one";
+                let hint = "`address`, `header:NAME`, `api_key`, `claim:NAME` and `route` do; `all` alone counts all as one";
                 report.add(Problem::error(code::BAD_VALUE, message).at(place).hint(hint));
             }
         }

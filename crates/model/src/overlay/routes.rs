@@ -35,7 +35,13 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
     let mut names = BTreeSet::new();
     let mut routes = Vec::new();
     for (at, (route, node)) in overlay.types.routes.iter().zip(nodes).enumerate() {
-        let mut reader = Reader { node, services: &application.services, common: &common, report };
+        let mut reader = Reader {
+            node,
+            services: &application.services,
+            folder: &application.folder,
+            common: &common,
+            report,
+        };
         if let Some(route) = reader.route(route, at) {
             if !names.insert(route.name.clone()) {
                 let message = format!("two routes are called `{}`", route.name);
@@ -50,6 +56,8 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
 struct Reader<'a> {
     node: &'a Node,
     services: &'a IndexMap<ServiceName, Service>,
+    /// The project's folder.
+    folder: &'a std::path::Path,
     /// Limits of rate that every route has.
     common: &'a [RateLimit],
     report: &'a mut Report,
@@ -74,7 +82,7 @@ impl Reader<'_> {
         let backends = self.backends(route);
         let resilience = self.resilience(route);
         let name = route.name.clone().unwrap_or_else(|| format!("route-{}", at + 1));
-        let guard = guard::guard(route, &name, self.node, self.common, self.report);
+        let guard = guard::guard(route, &name, self.node, self.common, self.folder, self.report);
         let length = |text: &Option<String>| -> Option<Duration> { duration::parse(text.as_ref()?).ok() };
         let timeouts = Timeouts {
             request: length(&route.timeout),

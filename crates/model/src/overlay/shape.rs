@@ -2,6 +2,7 @@
 //!
 //! A test holds it against the types that the JSON Schema is made from.
 
+mod auth;
 mod filters;
 mod gateway;
 mod guard;
@@ -104,6 +105,8 @@ static ROUTE: Object = object(
         field("rate_limit", guard::RATE_LIMITS),
         field("deadline", resilience::DEADLINE),
         field("retries", resilience::RETRIES),
+        field("auth", Shape::Object(&auth::AUTH)),
+        field("authorize", Shape::Checked(crate::overlay::auth::condition)),
     ],
 );
 

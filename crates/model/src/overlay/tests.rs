@@ -506,3 +506,68 @@ fn https_is_an_address_with_certificates() {
         assert!(problems.contains(text), "{gateway}: {problems}");
     }
 }
+
+#[test]
+fn credentials_and_conditions() {
+    use tutti_ports::routing::{KeySource, Place};
+
+    let hash = "0".repeat(64);
+    let loaded = good(&format!(
+        "
+routes:
+  - to: web
+    auth:
+      jwt: {{issuer: 'https://id.test/', audience: shop, headers: {{X-User: sub}}, claims: {{tid: [a, b]}}, leeway: 5s}}
+      api_key: {{keys: {{mobile: 'sha256:{hash}'}}, from: ['header:X-Key', 'query:k'], file: keys.txt}}
+      basic: {{file: users}}
+      optional: true
+    authorize: auth.name != '' && request.method == 'GET'
+    rate_limit: [{{rate: 1/s, key: ['claim:sub', api_key]}}]
+"
+    ));
+    let Serve::Http(routes) = &loaded.application.routing.listeners[0].serve else { panic!() };
+    let guard = &routes[0].guard;
+    let auth = guard.auth.as_ref().unwrap();
+    let jwt = auth.jwt.as_ref().unwrap();
+    assert_eq!(jwt.keys, KeySource::Issuer("https://id.test/".into()));
+    assert_eq!((jwt.leeway.as_secs(), jwt.headers["x-user"].as_str()), (5, "sub"));
+    assert_eq!(jwt.from, [Place::Header("authorization".into())]);
+    let keys = auth.api_key.as_ref().unwrap();
+    assert_eq!(keys.from, [Place::Header("x-key".into()), Place::Query("k".into())]);
+    assert_eq!(keys.file.as_ref().unwrap(), &loaded.application.folder.join("keys.txt"));
+    assert!(auth.optional && guard.authorize.is_some());
+}
+
+#[test]
+fn mistakes_in_credentials_and_conditions_are_found() {
+    let text = bad("
+routes:
+  - {to: web, auth: {jwt: {issuer: id.test, algorithms: [HS256]}}, authorize: 'request.method =='}
+  - {to: web, auth: {api_key: {keys: {a: hunter2}}, basic: {realm: x}}, authorize: user.name == 'x'}
+");
+    for part in [
+        "`id.test` is not a URL",
+        "HS256",
+        "is not a condition: line 1 column",
+        "a key is written by its hash",
+        "`file`",
+        "`user` is not known in a condition",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = bad("
+routes:
+  - {to: web, auth: {}}
+  - {to: web, auth: {jwt: {audience: x}}}
+  - {to: web, auth: {jwt: {jwks: 'https://a/', jwks_file: b, from: body}}}
+  - {to: web, auth: {api_key: {from: body}}}
+");
+    for part in [
+        "`auth` says none of",
+        "`jwt` says none of `issuer`, `jwks` and `jwks_file`",
+        "exclude each other",
+        "`body` is no place",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}

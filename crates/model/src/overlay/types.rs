@@ -4,6 +4,7 @@ pub mod resilience;
 
 use std::collections::BTreeMap;
 
+mod auth;
 pub mod filters;
 pub mod gateway;
 mod guard;
@@ -13,6 +14,7 @@ pub mod upstream;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use auth::{ApiKey, Auth, Basic, Jwt};
 pub use filters::{Fraction, GrpcMatch, Mirror, MirrorShare, OneOrMany};
 pub use gateway::{CertificateFiles, ClientAuth, Gateway, Tls};
 pub use guard::{Algorithm, OneRateLimit, RateLimit, RateLimits, Unavailable};
@@ -226,6 +228,10 @@ pub struct Route {
     pub deadline: Option<resilience::Deadline>,
     /// When a request is sent again: most tries after the first, or the whole.
     pub retries: Option<resilience::Retries>,
+    /// Which credentials are taken.
+    pub auth: Option<Auth>,
+    /// A condition in CEL on the request and on who asks, that must hold: `'admin' in auth.claims.roles`.
+    pub authorize: Option<String>,
 }
 
 /// One or several texts.

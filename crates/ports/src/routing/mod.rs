@@ -6,7 +6,7 @@
 
 pub mod cidr;
 mod content;
-mod guard;
+pub mod guard;
 mod limits;
 mod resilience;
 mod transport;
@@ -23,7 +23,7 @@ use crate::catalog::AppProtocol;
 
 pub use cidr::Cidr;
 pub use content::Content;
-pub use guard::{Guard, KeyPart, RateLimit, Unavailable};
+pub use guard::{ApiKeys, Auth, Basic, Guard, Jwt, KeyPart, KeySource, Place, RateLimit, Unavailable};
 pub use limits::ClientLimits;
 pub use resilience::{DeadlineRule, Resilience, Retries, RetryBudget, RetryOn};
 pub use transport::{CertificateFiles, ClientAuth, Tls, TlsVersion, Transport};

@@ -8,6 +8,7 @@ use tutti_core::limits;
 use tutti_ports::rate::{Answer, Ask, Policy, RateStore, StoreError, Verdict, Verdicts};
 use tutti_ports::routing::{self, KeyPart, Unavailable};
 
+use super::auth::{Identity, jwt};
 use crate::model::rate::header;
 
 /// The limits of one route.
@@ -32,6 +33,8 @@ enum Part {
     Address,
     Header(HeaderName),
     Route(Arc<str>),
+    ApiKey,
+    Claim(String),
 }
 
 /// What is known of a request.
@@ -40,6 +43,8 @@ pub struct Caller<'a> {
     pub address: IpAddr,
     /// The request's fields.
     pub headers: &'a HeaderMap,
+    /// Who asks, once that is known.
+    pub identity: &'a Identity,
 }
 
 impl Limits {
@@ -54,8 +59,10 @@ impl Limits {
             if stages.iter().flatten().any(|other| *other.policy == *policy) {
                 return Err(format!("the rate limit {:?} is there twice", limit.label));
             }
-            let [early, _late] = &mut stages;
-            early.push(Limit::compile(route, limit)?);
+            let [early, late] = &mut stages;
+            let known_late = |part: &KeyPart| matches!(part, KeyPart::ApiKey | KeyPart::Claim(_));
+            let stage = if limit.key.iter().any(known_late) { late } else { early };
+            stage.push(Limit::compile(route, limit)?);
         }
         let told = stages.iter().flatten().map(|limit| (&*limit.label, &*limit.policy));
         let policies = header::policies(told);
@@ -68,6 +75,8 @@ impl Limit {
         let part = |part: &KeyPart| match part {
             KeyPart::Address => Ok(Part::Address),
             KeyPart::Route => Ok(Part::Route(Arc::from(route))),
+            KeyPart::ApiKey => Ok(Part::ApiKey),
+            KeyPart::Claim(path) => Ok(Part::Claim(path.clone())),
             KeyPart::Header(name) => HeaderName::from_bytes(name.as_bytes())
                 .map(Part::Header)
                 .map_err(|_| format!("{name:?} is not the name of a header field")),
@@ -92,6 +101,12 @@ impl Limit {
             match part {
                 Part::Address => address(caller.address, &mut add),
                 Part::Route(name) => add(b'r', name.as_bytes()),
+                Part::ApiKey if caller.identity.api_key => add(b'k', caller.identity.name.as_bytes()),
+                Part::ApiKey => address(caller.address, &mut add),
+                Part::Claim(path) => match jwt::claim(&caller.identity.claims, path) {
+                    Some(value) => add(b'c', value.to_string().as_bytes()),
+                    None => address(caller.address, &mut add),
+                },
                 Part::Header(name) => match joined(caller.headers, name) {
                     Some(value) => add(b'h', &value),
                     None => address(caller.address, &mut add),
@@ -176,7 +191,13 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        limit.ask(&Caller { address: address.parse().unwrap(), headers: &headers }).key
+        limit
+            .ask(&Caller {
+                address: address.parse().unwrap(),
+                headers: &headers,
+                identity: &Identity::default(),
+            })
+            .key
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! Who may ask, and how often: the guard of a route, compiled, and what it keeps.
 
 pub mod address;
+pub mod auth;
+pub mod identity;
 pub mod limit;
 pub mod store;
+
+use std::sync::Arc;
 
 use tutti_ports::rate::Verdict;
 use tutti_ports::routing::Guard;
 
+use crate::model::condition::Condition;
 use address::Addresses;
+use auth::keyring::Keyrings;
+use auth::{AuthPlan, Identity};
 use limit::Limits;
 
 /// The guard of a route.
@@ -16,17 +23,29 @@ pub struct GuardPlan {
     pub addresses: Option<Addresses>,
     /// How often.
     pub limits: Option<Limits>,
+    /// Who.
+    pub auth: Option<AuthPlan>,
+    /// Under which condition.
+    pub authorize: Option<Condition>,
 }
 
 impl GuardPlan {
     /// Compiles a guard; `None` if it lets everybody. The text says what is wrong.
-    pub fn compile(route: &str, guard: &Guard) -> Result<Option<Box<Self>>, String> {
+    pub fn compile(route: &str, guard: &Guard, keyrings: &mut Keyrings) -> Result<Option<Box<Self>>, String> {
         if *guard == Guard::default() {
             return Ok(None);
         }
+        let condition = |text: &String| Condition::compile(text, true);
         Ok(Some(Box::new(Self {
             addresses: Addresses::compile(guard),
             limits: Limits::compile(route, &guard.rate_limits)?,
+            auth: guard.auth.as_ref().map(|auth| AuthPlan::compile(auth, keyrings)).transpose()?,
+            authorize: guard
+                .authorize
+                .as_ref()
+                .map(condition)
+                .transpose()
+                .map_err(|why| format!("authorize: {why}"))?,
         })))
     }
 }
@@ -35,5 +54,9 @@ impl GuardPlan {
 #[derive(Default)]
 pub struct Guarded {
     /// What the limits said, with what callers are told they are called.
-    pub verdicts: Vec<(std::sync::Arc<str>, Verdict)>,
+    pub verdicts: Vec<(Arc<str>, Verdict)>,
+    /// Who asks.
+    pub identity: Identity,
+    /// Whether the client is told what credential to bring.
+    pub challenged: bool,
 }

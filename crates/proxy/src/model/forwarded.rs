@@ -32,6 +32,7 @@ const CLAIMS: &[&str] = &[
     "x-original-url",
     "x-rewrite-url",
     "x-envoy-external-address",
+    "x-tutti-consumer",
 ];
 
 /// Whether a field says who the client is or what it asked for.

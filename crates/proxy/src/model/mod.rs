@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod budget;
+pub mod condition;
 pub mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

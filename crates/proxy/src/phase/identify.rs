@@ -49,6 +49,9 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     exchange.deadline = hints.remaining.and_then(|remaining| started.checked_add(remaining));
     exchange.repeated = hints.repeated;
 
+    if let Some(fields) = &exchange.listener.identity {
+        fields.strip(headers);
+    }
     let tls = exchange.connection.tls.is_some();
     let key = StampKey { peer, believed, tls, port: exchange.listener.address.port() };
     worker.stamps.borrow_mut().with(&key, exchange.host.as_ref(), |stamp| {

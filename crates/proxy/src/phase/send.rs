@@ -228,7 +228,7 @@ fn prepare(
             Some(rate) if exchange.form != Form::Grpc => body.with_min_rate(rate, Origin::Client),
             _ => body,
         };
-        let (body, progress) = upload::watch(body);
+        let (body, progress) = upload::watch(body, exchange.listener.identity.clone());
         exchange.entry.upload = Some(progress);
         request = Request::from_parts(head, body);
     }

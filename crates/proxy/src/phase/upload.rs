@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tutti_net::{Body, BodyError};
 
+use crate::guard::identity::Fields;
 use crate::model::headers;
 
 /// How far a body got. Shared between the body and whoever waits for the answer to it.
@@ -40,14 +41,16 @@ impl Progress {
 
 struct Upload {
     body: Body,
+    /// Fields that only we set, so no trailer may have them.
+    identity: Option<Arc<Fields>>,
     progress: Arc<Progress>,
 }
 
 /// Wraps a body that comes from a client.
-pub fn watch(body: Body) -> (Body, Arc<Progress>) {
+pub fn watch(body: Body, identity: Option<Arc<Fields>>) -> (Body, Arc<Progress>) {
     let progress =
         Arc::new(Progress { origin: Instant::now(), bytes: AtomicU64::new(0), moved_us: AtomicU64::new(0) });
-    (Body::boxed(Upload { body, progress: Arc::clone(&progress) }), progress)
+    (Body::boxed(Upload { body, identity, progress: Arc::clone(&progress) }), progress)
 }
 
 /// A body that had arrived with its head.
@@ -72,6 +75,9 @@ impl HttpBody for Upload {
             self.progress.pass(frame.data_ref().map_or(0, Bytes::len));
             if let Some(trailers) = frame.trailers_mut() {
                 headers::clean_trailers(trailers);
+                if let Some(identity) = &self.identity {
+                    identity.strip(trailers);
+                }
             }
         }
         Poll::Ready(frame)

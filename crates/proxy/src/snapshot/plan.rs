@@ -15,6 +15,8 @@ use super::cluster::{Clusters, Slot};
 use crate::config::{Balance, Options};
 use crate::error::ApplyError;
 use crate::guard::GuardPlan;
+use crate::guard::auth::keyring::Keyrings;
+use crate::guard::identity::Fields;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::Picker;
 use crate::model::headers::Edit;
@@ -40,6 +42,8 @@ pub struct ListenerPlan {
     pub limits: ClientLimits,
     /// What it serves.
     pub serve: Serve,
+    /// Header fields that only we set; `None`: none, or nobody has to be kept from setting them.
+    pub identity: Option<Arc<Fields>>,
     /// Counts requests that no route matched.
     pub unmatched: RouteMetrics,
 }
@@ -219,6 +223,10 @@ pub struct Compiler<'a> {
     pub metrics: &'a Metrics,
     /// The defaults.
     pub options: &'a Options,
+    /// The keys of issuers of tokens.
+    pub keyrings: &'a mut Keyrings,
+    /// Header fields that only we set.
+    pub identity: Option<Arc<Fields>>,
 }
 
 impl Compiler<'_> {
@@ -272,8 +280,19 @@ impl Compiler<'_> {
         serve: Serve,
     ) -> ListenerPlan {
         let unmatched = self.metrics.route(name, "");
-        let (name, limits) = (Arc::from(name), ClientLimits::default());
-        ListenerPlan { key, name, bind, address, transport: None, side, limits, serve, unmatched }
+        let identity = self.identity.clone().filter(|_| side == Side::Edge);
+        ListenerPlan {
+            key,
+            name: Arc::from(name),
+            bind,
+            address,
+            transport: None,
+            side,
+            limits: ClientLimits::default(),
+            serve,
+            identity,
+            unmatched,
+        }
     }
 
     fn routes(
@@ -349,7 +368,7 @@ impl Compiler<'_> {
             timeout: limit(route.timeouts.request, self.options.request_timeout),
             per_try: limit(route.timeouts.per_try, self.options.per_try_timeout),
             idle: limit(route.timeouts.idle, self.options.idle_timeout),
-            guard: GuardPlan::compile(&route.name, &route.guard)
+            guard: GuardPlan::compile(&route.name, &route.guard, self.keyrings)
                 .map_err(|problem| invalid(&route.name, problem))?,
             resilience: resilience::plan::Plan::compile(route),
             metrics: self.metrics.route(listener, &route.name),
@@ -449,7 +468,8 @@ mod tests {
         let (serve, transport) = (routing::Serve::Http(routes), routing::Transport::default());
         let listener = routing::Listener { name: "l".to_owned(), bind, transport, serve };
         let (mut clusters, metrics, options) = (Clusters::default(), Metrics::default(), Options::default());
-        Compiler { clusters: &mut clusters, metrics: &metrics, options: &options }
+        let (keyrings, identity) = (&mut Keyrings::default(), None);
+        Compiler { clusters: &mut clusters, metrics: &metrics, options: &options, keyrings, identity }
             .edge(&listener, 1, bind, None)
     }
 

@@ -9,6 +9,7 @@
     clippy::print_stdout
 )]
 
+mod auth;
 mod balance;
 mod bodies;
 mod door;

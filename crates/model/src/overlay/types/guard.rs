@@ -33,7 +33,7 @@ pub struct RateLimit {
     pub rate: String,
     /// How many at once; as many as the rate says of one window if it is not said. Only with `gcra`.
     pub burst: Option<u32>,
-    /// What tells one caller from another: `address`, `header:NAME`, `route`, or several of them; `all`: nothing, all
+    /// What tells one caller from another: `address`, `header:NAME`, `api_key`, `claim:NAME`, `route`, or several of them; `all`: nothing, all
     /// callers count as one. Default: `address`.
     pub key: Option<Several>,
     /// How requests are counted. Default: `gcra`.

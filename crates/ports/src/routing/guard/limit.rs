@@ -26,6 +26,10 @@ pub enum KeyPart {
     Header(String),
     /// The route that is taken.
     Route,
+    /// Who has the API key.
+    ApiKey,
+    /// A claim of the token, by name or path.
+    Claim(String),
 }
 
 /// What happens to requests while whoever counts them does not answer.

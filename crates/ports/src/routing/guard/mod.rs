@@ -1,11 +1,14 @@
-//! Who may ask, and how often: addresses, limits of rate.
+//! Who may ask, and how often: addresses, limits of rate, credentials, a condition.
 
+mod auth;
+pub mod condition;
 mod limit;
 
 use serde::{Deserialize, Serialize};
 
 use super::cidr::Cidr;
 
+pub use auth::{ApiKeys, Auth, Basic, Jwt, KeySource, Place};
 pub use limit::{KeyPart, RateLimit, Unavailable};
 
 /// Who may ask, and how often. The default lets everybody.
@@ -17,4 +20,8 @@ pub struct Guard {
     pub deny: Vec<Cidr>,
     /// How often. All must let a request pass, and if one does not, none counts it.
     pub rate_limits: Vec<RateLimit>,
+    /// Which credentials are taken; `None`: nobody is asked who they are.
+    pub auth: Option<Auth>,
+    /// A condition (CEL) on the request and on who asks, that must hold.
+    pub authorize: Option<String>,
 }

@@ -1,0 +1,229 @@
+//! Who asks: credentials over real sockets, and what services are told of them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{Request, Response};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use tutti_net::Body;
+use tutti_ports::rate::{self, Policy};
+use tutti_ports::routing::{
+    ApiKeys, Auth, Basic, Guard, Jwt, KeyPart, KeySource, Place, RateLimit, Route, Unavailable,
+};
+
+use crate::harness::*;
+
+async fn with(edge: std::net::SocketAddr, path: &str, fields: &[(&str, &str)]) -> Response<Bytes> {
+    let mut request = Request::get(path).header("host", "shop.test");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    send(edge, request.body(Body::empty()).unwrap()).await
+}
+
+fn code(response: &Response<Bytes>) -> (u16, String) {
+    (response.status().as_u16(), fault(response)["code"].as_str().unwrap_or_default().to_owned())
+}
+
+fn guarded(auth: Auth) -> Route {
+    Route { guard: Guard { auth: Some(auth), ..Guard::default() }, ..to("web") }
+}
+
+fn api_key() -> ApiKeys {
+    let hash = format!("blake3:{}", blake3::hash(b"secret").to_hex());
+    let from = vec![Place::Header("x-api-key".into()), Place::Query("key".into())];
+    ApiKeys { from, keys: BTreeMap::from([("mobile".to_owned(), hash)]), file: None }
+}
+
+#[tokio::test]
+async fn an_api_key_names_its_consumer_and_nobody_else_can() {
+    let web = echo().await;
+    let mut route = guarded(Auth { api_key: Some(api_key()), ..Auth::default() });
+    let policy = Policy {
+        name: "n".into(),
+        algorithm: rate::Algorithm::Gcra,
+        requests: 2,
+        window: Duration::from_secs(3_600),
+        burst: 2,
+    };
+    let unavailable = Unavailable::Open;
+    route.guard.rate_limits =
+        vec![RateLimit { label: "k".into(), policy, key: vec![KeyPart::ApiKey], unavailable }];
+    let open = Route { name: "open".into(), hosts: vec!["open.test".into()], ..to("web") };
+    let tutti = Tutti::start(options(), vec![route, open], vec![passing("web", 0, web.addr)]).await;
+    let forged = [("x-api-key", "secret"), ("x-tutti-consumer", "admin"), ("x_tutti_consumer", "admin")];
+    let good = with(tutti.edge, "/", &forged).await;
+    assert!(
+        text(&good).contains("x-tutti-consumer: mobile") && !text(&good).contains("admin"),
+        "{}",
+        text(&good)
+    );
+    for (path, fields) in [("/", &[("x-api-key", "wrong")][..]), ("/", &[]), ("/?key=x", &[])] {
+        let refused = with(tutti.edge, path, fields).await;
+        assert_eq!(code(&refused), (401, "TUT0543".into()));
+        assert_eq!(refused.headers()["www-authenticate"], "ApiKey");
+    }
+    assert_eq!(with(tutti.edge, "/?key=secret", &[]).await.status(), 200);
+    // The limit is the key's, and the strangers above had no part in it.
+    assert_eq!(code(&with(tutti.edge, "/?key=secret", &[]).await), (429, "TUT0540".into()));
+    // On a route that asks nobody, strangers cannot name themselves either.
+    let request = Request::get("/").header("host", "open.test").header("x-tutti-consumer", "admin");
+    let answer = send(tutti.edge, request.body(Body::empty()).unwrap()).await;
+    assert!(!text(&answer).contains("admin"), "{}", text(&answer));
+    let grpc = with(tutti.edge, "/", &[("content-type", "application/grpc")]).await;
+    assert_eq!(grpc.headers()["grpc-status"], "16");
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_as_browsers_expect() {
+    use argon2::password_hash::PasswordHasher as _;
+    let params = argon2::Params::new(64, 1, 1, None).unwrap();
+    let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let hash = argon.hash_password_with_salt(b"pass:word", b"0123456789abcdef").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("users");
+    std::fs::write(&file, format!("ada:{hash}\n")).unwrap();
+    let web = echo().await;
+    let route = guarded(Auth { basic: Some(Basic { file, realm: "The shop".into() }), ..Auth::default() });
+    let tutti = Tutti::start(options(), vec![route], vec![passing("web", 0, web.addr)]).await;
+    let ask = async |pair: &str| {
+        let value = format!("Basic {}", STANDARD.encode(pair));
+        with(tutti.edge, "/", &[("authorization", &value)]).await
+    };
+    for _ in 0..2 {
+        assert!(text(&ask("ada:pass:word").await).contains("x-tutti-consumer: ada"));
+    }
+    for wrong in ["ada:pass", "eve:pass:word", "ada"] {
+        let refused = ask(wrong).await;
+        assert_eq!(code(&refused), (401, "TUT0543".into()), "{wrong}");
+        assert_eq!(refused.headers()["www-authenticate"], "Basic realm=\"The shop\", charset=\"UTF-8\"");
+    }
+}
+
+/// An identity provider, whose keys can be changed and which can be away.
+struct Provider {
+    issuer: String,
+    keys: Arc<Mutex<Vec<Value>>>,
+    away: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    _server: Upstream,
+}
+
+impl Provider {
+    async fn start() -> Self {
+        let addr = free();
+        let issuer = format!("http://{addr}/realms/shop");
+        let keys = Arc::new(Mutex::new(Vec::<Value>::new()));
+        let (away, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let state = (issuer.clone(), Arc::clone(&keys), Arc::clone(&away), Arc::clone(&asked));
+        let server = upstream_at(addr, move |request| {
+            let (issuer, keys, away, asked) = state.clone();
+            async move {
+                asked.fetch_add(1, Ordering::SeqCst);
+                let certs = "/realms/shop/protocol/openid-connect/certs";
+                let body = match request.uri().path() {
+                    "/realms/shop/.well-known/openid-configuration" => {
+                        json!({"issuer": issuer, "jwks_uri": issuer.replace("/realms/shop", certs)})
+                    }
+                    path if path == certs => json!({"keys": *keys.lock().unwrap()}),
+                    _ => Value::Null,
+                };
+                let mut response = Response::new(Body::from(body.to_string()));
+                if away.load(Ordering::SeqCst) {
+                    *response.status_mut() = http::StatusCode::BAD_GATEWAY;
+                }
+                response
+            }
+        })
+        .await;
+        Self { issuer, keys, away, asked, _server: server }
+    }
+
+    /// Makes a key and shows it.
+    fn key(&self, kid: &str) -> EncodingKey {
+        let rng = SystemRandom::new();
+        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &rng).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref()).unwrap();
+        let point = pair.public_key().as_ref();
+        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..65]));
+        self.keys
+            .lock()
+            .unwrap()
+            .push(json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": kid, "x": x, "y": y}));
+        EncodingKey::from_ec_der(made.as_ref())
+    }
+
+    fn token(&self, kid: &str, key: &EncodingKey, roles: &[&str]) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({"iss": self.issuer, "aud": "shop", "sub": "ada", "exp": now + 600,
+            "realm_access": {"roles": roles}});
+        let header = Header { kid: Some(kid.into()), ..Header::new(Algorithm::ES256) };
+        format!("Bearer {}", encode(&header, &claims, key).unwrap())
+    }
+
+    fn jwt(&self) -> Jwt {
+        Jwt {
+            issuer: Some(self.issuer.clone()),
+            keys: KeySource::Issuer(self.issuer.clone()),
+            audiences: vec!["shop".into()],
+            algorithms: vec!["ES256".into()],
+            leeway: Duration::from_secs(30),
+            from: vec![Place::Header("authorization".into())],
+            headers: BTreeMap::from([("x-roles".to_owned(), "realm_access.roles".to_owned())]),
+            scopes: vec![],
+            claims: BTreeMap::new(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_verified_by_what_the_issuer_publishes_and_outlive_its_absence() {
+    let provider = Provider::start().await;
+    let key = provider.key("one");
+    let web = echo().await;
+    let mut route = guarded(Auth { jwt: Some(provider.jwt()), ..Auth::default() });
+    route.guard.authorize =
+        Some("'admin' in auth.claims.realm_access.roles || request.method == 'PUT'".into());
+    let tutti = Tutti::start(options(), vec![route.clone()], vec![passing("web", 0, web.addr)]).await;
+    let ask =
+        async |token: &str| with(tutti.edge, "/", &[("authorization", token), ("x-roles", "root")]).await;
+    let good = provider.token("one", &key, &["admin", "dev"]);
+    let answer = ask(&good).await;
+    assert_eq!(answer.status(), 200, "{}", text(&answer));
+    assert!(text(&answer).contains("x-roles: admin,dev") && !text(&answer).contains("root"));
+    assert_eq!(code(&ask(&provider.token("one", &key, &["dev"])).await), (403, "TUT0544".into()));
+    assert_eq!(code(&ask("Bearer a.b.c").await), (401, "TUT0543".into()));
+    // A key that is not shown is asked for at most once in a while.
+    let asked = provider.asked.load(Ordering::SeqCst);
+    provider.away.store(true, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert_eq!(code(&ask(&provider.token("two", &key, &["admin"])).await), (401, "TUT0543".into()));
+    }
+    assert_eq!(provider.asked.load(Ordering::SeqCst), asked);
+    // The keys outlive a reload and the issuer's absence.
+    tutti.handle.apply(routing(tutti_ports::routing::Serve::Http(vec![route]))).await.unwrap();
+    assert_eq!(ask(&provider.token("one", &key, &["admin"])).await.status(), 200);
+}
+
+#[tokio::test]
+async fn without_keys_nobody_is_let_in() {
+    let provider = Provider::start().await;
+    let key = provider.key("one");
+    provider.away.store(true, Ordering::SeqCst);
+    let web = echo().await;
+    let route = guarded(Auth { jwt: Some(provider.jwt()), optional: true, ..Auth::default() });
+    let tutti = Tutti::start(options(), vec![route], vec![passing("web", 0, web.addr)]).await;
+    let token = provider.token("one", &key, &[]);
+    let refused = with(tutti.edge, "/", &[("authorization", &token)]).await;
+    assert_eq!(code(&refused), (503, "TUT0550".into()));
+    // Who brings nothing passes where that is allowed, as nobody.
+    assert_eq!(with(tutti.edge, "/", &[]).await.status(), 200);
+}
