@@ -122,6 +122,9 @@ codes! {
     TLS_FILES = 521, "TLS cannot be set up with these certificates";
     FLOOD = 525, "A connection was closed because its client flooded it";
     DEADLINE_PASSED = 535, "The caller's deadline passed";
+    SHED = 536, "There is no room for more requests at a time";
+    FAULT_INJECTED = 537, "A fault was made on purpose";
+    FAULTS_IN_PRODUCTION = 538, "A fault on purpose is declared in production";
     RATE_LIMITED = 540, "A caller asks too often";
     ADDRESS_DENIED = 541, "The route is not for the caller's address";
     RATES_UNKNOWN = 542, "The counts of a rate limit cannot be had";

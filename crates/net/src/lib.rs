@@ -66,3 +66,4 @@ pub use server::{ConnectionInfo, Handler, LocalHandler, Protocol, Refusal, serve
 pub use stream::{Addr, Stream};
 pub use tls::TlsInfo;
 pub use transport::Transport;
+pub use upgrade::Reset;

@@ -17,6 +17,10 @@ struct Accepted(Arc<Mutex<Option<Continuation>>>);
 #[derive(Clone)]
 struct Taken(Arc<Mutex<Option<Stream>>>);
 
+/// In a response's extensions: there is no answer; the client's connection is reset, over HTTP/2 its stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Reset;
+
 /// Server side: after this response (101, or a 2xx to CONNECT) has been sent, `then` gets the client's stream, with
 /// every byte that was read behind the request. It runs as part of the connection and ends with it.
 /// Over HTTP/2 only a WebSocket can be accepted (RFC 8441); anything else is answered as an internal error.

@@ -341,6 +341,7 @@ impl Shared {
         let Control { edge, book, .. } = &mut *control;
         book.keep(&edge.iter().map(|(listener, _)| listener.name.as_str()).collect::<Vec<_>>());
         control.clusters.call(routing.upstreams);
+        control.clusters.regulate(&self.metrics);
         self.publish(control);
         control.next_change = tokio::time::Instant::now() + limits::CHANGES_APART;
         Ok(())

@@ -170,6 +170,21 @@ impl Fault {
         Self { hop: Some(service), retry_after: Some(1), ..fault }
     }
 
+    /// There is no room.
+    pub fn shed(what: &str) -> Self {
+        let message = format!("{what} has as many requests as it takes at a time");
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let fault = Self::new(code::SHED, Kind::Exhausted, Origin::Us, status, message);
+        Self { retry_after: Some(1), ..fault }
+    }
+
+    /// A fault on purpose.
+    pub fn injected() -> Self {
+        let message = "the route makes this fault on purpose".to_owned();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(code::FAULT_INJECTED, Kind::Unavailable, Origin::Us, status, message)
+    }
+
     /// The caller does not wait any longer.
     pub fn deadline_passed() -> Self {
         let message = "the caller's deadline passed before the request could be sent".to_owned();

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tutti_core::metrics::{Counter, Family, Gauge, Histogram, Page};
 
+use crate::resilience::gate::Counters;
+
 /// All metrics of one engine.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -24,6 +26,13 @@ pub struct Metrics {
     pub connect_failures: Counter,
     /// Idle connections to instances.
     pub pool_idle: Gauge,
+    shed: Family<Counter>,
+    limits: Family<Gauge>,
+    queued: Family<Gauge>,
+    /// Faults on purpose.
+    pub faults_injected: Counter,
+    /// Requests that a fallback answered.
+    pub fallbacks: Counter,
     /// Requests under way.
     pub in_flight: Gauge,
     /// Requests refused before they were routed.
@@ -86,6 +95,16 @@ impl Metrics {
         }
     }
 
+    /// What the gate before a `route` or `service` tells.
+    pub fn gate(&self, what: &str, name: &str) -> Counters {
+        let labels = [(what, name)];
+        Counters {
+            shed: self.shed.with(&labels),
+            limit: self.limits.with(&labels),
+            waiting: self.queued.with(&labels),
+        }
+    }
+
     /// Counts a fault. Not on the way of requests that succeed.
     pub fn fault(&self, code: tutti_core::Code, origin: tutti_core::Origin) {
         self.faults.with(&[("code", &code.to_string()), ("origin", origin.as_str())]).inc();
@@ -94,6 +113,23 @@ impl Metrics {
     /// Counts a TLS handshake: `full`, `resumed`, or why there was none.
     pub fn handshake(&self, listener: &str, result: &str) {
         self.handshakes.with(&[("listener", listener), ("result", result)]).inc();
+    }
+
+    /// Writes what is done when things go wrong.
+    fn write_resilience(&self, page: &mut Page) {
+        page.family(
+            "tutti_proxy_requests_shed_total",
+            "Requests for which there was no room, by route or service.",
+            &self.shed,
+        );
+        page.family(
+            "tutti_proxy_concurrency_limit",
+            "Requests that a route or service takes at a time.",
+            &self.limits,
+        );
+        page.family("tutti_proxy_requests_queued", "Requests that wait for room.", &self.queued);
+        page.one("tutti_proxy_faults_injected_total", "Faults on purpose.", &self.faults_injected);
+        page.one("tutti_proxy_fallbacks_total", "Requests that a fallback answered.", &self.fallbacks);
     }
 
     /// Writes everything.
@@ -130,6 +166,7 @@ impl Metrics {
             "Retries that the budget forbade.",
             &self.retries_denied,
         );
+        self.write_resilience(page);
         page.one("tutti_proxy_upstream_connects_total", "Connections made to instances.", &self.connects);
         page.one(
             "tutti_proxy_upstream_connect_failures_total",

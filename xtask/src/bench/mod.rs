@@ -2,6 +2,7 @@
 //! number.
 
 mod footprint;
+mod overload;
 mod proxy;
 
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ pub struct Args {
 enum What {
     /// CPU for each proxied request and p99, against nginx, HAProxy and Envoy.
     Proxy(proxy::Args),
+    /// Five times the load that a service can take, without limits and with them.
+    Overload(overload::Args),
     /// Time to ready, memory and size, for ten services.
     Footprint(footprint::Args),
 }
@@ -28,6 +31,7 @@ enum What {
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Proxy(args) => proxy::run(args),
+        What::Overload(args) => overload::run(args),
         What::Footprint(args) => footprint::run(args),
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn gateway(
     let plain = |serve| Listener {
         name: "gateway".to_owned(),
         bind,
-        transport: Transport { limits, ..Transport::default() },
+        transport: Transport { limits: limits.clone(), ..Transport::default() },
         serve,
     };
     let Some(https) = reader.place("https", said.https.as_ref(), || None) else {
@@ -64,7 +64,7 @@ pub(crate) fn gateway(
         let message = format!("HTTP and HTTPS cannot both be served at {https}");
         reader.report.error(code::CONFLICT, reader.span("https"), message);
     }
-    let transport = Transport { tls: Some(reader.tls(said.tls.as_ref())), limits };
+    let transport = Transport { tls: Some(reader.tls(said.tls.as_ref())), limits: limits.clone() };
     let redirected = said.https_redirect.unwrap_or(true);
     let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
     let secure =

@@ -35,13 +35,9 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
     let mut names = BTreeSet::new();
     let mut routes = Vec::new();
     for (at, (route, node)) in overlay.types.routes.iter().zip(nodes).enumerate() {
-        let mut reader = Reader {
-            node,
-            services: &application.services,
-            folder: &application.folder,
-            common: &common,
-            report,
-        };
+        let production = overlay.types.mode == types::Mode::Production;
+        let (services, folder) = (&application.services, &application.folder);
+        let mut reader = Reader { node, services, folder, production, common: &common, report };
         if let Some(route) = reader.route(route, at) {
             if !names.insert(route.name.clone()) {
                 let message = format!("two routes are called `{}`", route.name);
@@ -56,8 +52,8 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
 struct Reader<'a> {
     node: &'a Node,
     services: &'a IndexMap<ServiceName, Service>,
-    /// The project's folder.
     folder: &'a std::path::Path,
+    production: bool,
     /// Limits of rate that every route has.
     common: &'a [RateLimit],
     report: &'a mut Report,

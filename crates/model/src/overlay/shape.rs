@@ -22,6 +22,7 @@ const WORDS: &[&str] = &["http", "h2c", "grpc", "tcp"];
 pub(super) static OVERLAY: Object = object(
     "an overlay",
     &[
+        field("mode", Shape::OneOf(&["development", "production"])),
         field("services", Shape::Map(Names::Resource, &Shape::OrNull(&Shape::Object(&SERVICE)))),
         field("gateway", Shape::Object(&gateway::GATEWAY)),
         field("routes", Shape::List(&Shape::Object(&ROUTE))),
@@ -107,6 +108,10 @@ static ROUTE: Object = object(
         field("retries", resilience::RETRIES),
         field("auth", Shape::Object(&auth::AUTH)),
         field("authorize", Shape::Checked(crate::overlay::auth::condition)),
+        field("priority", resilience::PRIORITY),
+        field("concurrency", resilience::CONCURRENCY),
+        field("fallback", Shape::Object(&resilience::FALLBACK)),
+        field("fault", Shape::Object(&resilience::FAULT)),
     ],
 );
 

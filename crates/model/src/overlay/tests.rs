@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::routing::{
-    DeadlineRule, Filter, PathMatch, PathRewrite, Resilience, Retries, RetryOn, Serve,
+    Abort, Adaptive, AdaptiveRule, DeadlineRule, FallbackOn, FallbackTo, Filter, PathMatch, PathRewrite,
+    Resilience, Retries, RetryOn, Serve,
 };
 
 use crate::app::{Command, Test};
@@ -215,6 +216,74 @@ routes:
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+}
+
+#[test]
+fn limits_fallbacks_and_faults() {
+    let loaded = good(
+        "
+services:
+  api: {upstream: {adaptive: gradient, concurrency: {queue: 5, queue_timeout: 1s}}}
+  db: {upstream: {concurrency: 8, adaptive: {rule: aimd, min: 4, max: 9, initial: 5, timeout: 2s}}}
+routes:
+  - {path: /a, to: api, priority: high, concurrency: 20, fallback: {service: web, on: [5xx, 404, unavailable]}}
+  - {path: /b, to: api, priority: 7, fallback: {body: '{}', content_type: application/json}}
+  - path: /
+    to: web
+    fault: {percent: 12.5, headers: {X-Chaos: 1}, delay: {min: 10ms, max: 1s}, abort: 503, throttle: 10KiB}
+",
+    );
+    let routing = &loaded.application.routing;
+    let Serve::Http(routes) = &routing.listeners[0].serve else { panic!() };
+    let one = &routes[0].resilience;
+    assert_eq!((one.priority, one.concurrency.as_ref().unwrap().limit), (Some(192), Some(20)));
+    let fallback = one.fallback.as_ref().unwrap();
+    assert_eq!(fallback.on, [FallbackOn::ServerError, FallbackOn::Status(404), FallbackOn::Unavailable]);
+    assert!(matches!(&fallback.to, FallbackTo::Service(backend) if backend.port == 3000));
+    assert_eq!(routes[1].resilience.priority, Some(7));
+    let answer = &routes[1].resilience.fallback.as_ref().unwrap().to;
+    assert!(matches!(answer, FallbackTo::Answer { status: 200, body, .. } if body == b"{}"));
+    let fault = routes[2].resilience.fault.as_ref().unwrap();
+    assert_eq!((fault.percent, fault.abort, fault.throttle), (12.5, Some(Abort::Status(503)), Some(10_240)));
+    assert_eq!(fault.headers, [("x-chaos".to_owned(), "1".to_owned())]);
+    let api = &routing.upstreams["api"];
+    assert_eq!(api.adaptive, Some(Adaptive::default()));
+    assert_eq!(api.concurrency.as_ref().map(|one| (one.limit, one.queue)), Some((None, 5)));
+    let db = routing.upstreams["db"].adaptive.unwrap();
+    assert_eq!((db.rule, db.min), (AdaptiveRule::Aimd(std::time::Duration::from_secs(2)), 4));
+}
+
+#[test]
+fn limits_fallbacks_and_faults_that_make_no_sense() {
+    let text = bad("
+services:
+  api: {upstream: {concurrency: {queue: 5}}}
+  db: {upstream: {adaptive: {min: 5, max: 4}}}
+routes:
+  - {path: /a, to: api, concurrency: {queue: 5}, fallback: {on: [timeout]}}
+  - {path: /b, to: api, fallback: {service: web, body: x}}
+  - {path: /c, to: api, fallback: {on: [sometimes], file: nowhere.html}}
+  - {path: /d, to: api, fault: {percent: 101, abort: 200}}
+  - {path: /e, to: api, fault: {percent: 1}}
+");
+    for part in [
+        "`concurrency` needs a `limit` where there is no `adaptive` one",
+        "have to be in this order",
+        "`concurrency` of a route needs a `limit`",
+        "a fallback needs a `service`, or a `status`",
+        "`service` and an answer of its own exclude each other",
+        "`sometimes` is not something for which there is a fallback",
+        "`nowhere.html` cannot be read",
+        "101 is not a share of 100",
+        "`200` is neither a status from 400 to 599",
+        "a fault says what goes wrong",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = bad("{mode: production, routes: [{to: web, fault: {reset: true}}]}");
+    assert!(text.contains("TUT0538") && text.contains("in_production: true"), "{text}");
+    good("{mode: production, routes: [{to: web, fault: {reset: true, in_production: true}}]}");
+    good("{mode: development, routes: [{to: web, fault: {reset: true}}]}");
 }
 
 #[test]

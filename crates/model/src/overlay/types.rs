@@ -26,12 +26,25 @@ pub use upstream::{Subset, Upstream};
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "tutti.yaml")]
 pub struct Overlay {
+    /// Where this runs. In `production`, faults on purpose are refused.
+    pub mode: Mode,
     /// Additions to the services of the compose file.
     pub services: BTreeMap<String, Service>,
     /// The gateway.
     pub gateway: Option<Gateway>,
     /// The routes of the gateway, in the order of the file; the most specific one wins, as in the Gateway API.
     pub routes: Vec<Route>,
+}
+
+/// Where an application runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// On somebody's own machine, or in a test.
+    #[default]
+    Development,
+    /// Where others depend on it.
+    Production,
 }
 
 /// Additions to a service of the compose file.
@@ -232,6 +245,14 @@ pub struct Route {
     pub auth: Option<Auth>,
     /// A condition in CEL on the request and on who asks, that must hold: `'admin' in auth.claims.roles`.
     pub authorize: Option<String>,
+    /// How much its requests matter: `critical`, `high`, `normal`, `low`, or 0 to 255.
+    pub priority: Option<resilience::Priority>,
+    /// How many of its requests there may be at a time.
+    pub concurrency: Option<resilience::Concurrency>,
+    /// What is answered when the service cannot.
+    pub fallback: Option<resilience::Fallback>,
+    /// A fault on purpose.
+    pub fault: Option<resilience::Fault>,
 }
 
 /// One or several texts.
@@ -348,6 +369,16 @@ impl Line {
         match self {
             Line::Shell(line) => crate::app::Command::Shell(line.clone()),
             Line::Args(args) => crate::app::Command::Args(args.clone()),
+        }
+    }
+}
+
+impl OneText {
+    /// As a text.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            OneText::Int(number) => number.to_string(),
+            OneText::Text(text) => text.clone(),
         }
     }
 }

@@ -84,8 +84,20 @@ impl Reader<'_> {
             overprovisioning: upstream.overprovisioning.unwrap_or(Balance::default().overprovisioning),
             failover: upstream.failover.as_ref().and_then(|target| self.failover(name, target)),
         };
+        let concurrency = upstream.concurrency.as_ref().map(resilience::concurrency);
+        let adaptive = upstream.adaptive.as_ref().map(resilience::adaptive).transpose();
+        let adaptive = adaptive.unwrap_or_else(|why| {
+            self.bad("adaptive", why);
+            None
+        });
+        if concurrency.as_ref().is_some_and(|rules| rules.limit.is_none()) && adaptive.is_none() {
+            self.bad(
+                "concurrency",
+                "`concurrency` needs a `limit` where there is no `adaptive` one".to_owned(),
+            );
+        }
         let retry_budget = upstream.retry_budget.as_ref().map(resilience::retry_budget);
-        Upstream { balance, retry_budget, ..Upstream::default() }
+        Upstream { balance, retry_budget, concurrency, adaptive, ..Upstream::default() }
     }
 
     fn hash_on(&mut self, on: Option<&types::HashOn>) -> HashOn {

@@ -285,6 +285,9 @@ impl<'a> Connection<'a> {
 
     /// Sends the response and finds out how the connection goes on.
     async fn respond(&mut self, mut response: Response<Body>, asked: Asked, drain: &DrainSignal) -> Next {
+        if response.extensions_mut().remove::<upgrade::Reset>().is_some() {
+            return Next::Abort;
+        }
         let leave = upgrade::accepted(response.extensions_mut());
         if !is_final(&response, &asked, leave.is_some()) {
             tracing::error!(

@@ -1,6 +1,5 @@
 //! The server's side of an HTTP/2 connection: hyper's protocol, our form of request.
 
-use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -32,7 +31,7 @@ pub(crate) async fn serve<H: Handler>(stream: Stream, shared: &Arc<Shared<H>>, i
     let tasks = watched.clone();
     let service = service_fn(|request| {
         let (shared, info, tasks) = (Arc::clone(shared), Arc::clone(&info), tasks.clone());
-        async move { Ok::<_, Infallible>(answer(&shared, request, &info, &tasks).await.map(Outgoing)) }
+        async move { answer(&shared, request, &info, &tasks).await.map(|response| response.map(Outgoing)) }
     });
     if let Some(reason) = run(stream, service, watched, &shared.settings.h2, &shared.drain).await {
         Handler::flooded(&*shared.handler, reason, &info);
@@ -50,7 +49,7 @@ pub(crate) async fn serve_local<H: LocalHandler>(
     let tasks = watched.clone();
     let service = service_fn(|request| {
         let (shared, info, tasks) = (Arc::clone(shared), Arc::clone(&info), tasks.clone());
-        async move { Ok::<_, Infallible>(answer(&shared, request, &info, &tasks).await.map(Outgoing)) }
+        async move { answer(&shared, request, &info, &tasks).await.map(|response| response.map(Outgoing)) }
     });
     if let Some(reason) = run(stream, service, watched, &shared.settings.h2, &shared.drain).await {
         LocalHandler::flooded(&*shared.handler, reason, &info);
@@ -66,7 +65,7 @@ async fn run<S, E>(
     drain: &DrainSignal,
 ) -> Option<&'static str>
 where
-    S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = WasReset>,
     Watched<E>: Http2ServerConnExec<S::Future, Outgoing> + Clone,
 {
     let streams = Arc::clone(&watched.streams);
@@ -127,7 +126,7 @@ async fn answer<H: LocalHandler, E>(
     mut request: Request<Incoming>,
     info: &ConnectionInfo,
     tasks: &Watched<E>,
-) -> Response<Body>
+) -> Result<Response<Body>, WasReset>
 where
     Watched<E>: Executor<Tunnel>,
 {
@@ -143,10 +142,18 @@ where
     if let Some(tunnel) = socket.and_then(|socket| socket.answer(&mut response)) {
         tasks.execute(tunnel);
         strip_connection_fields(response.headers_mut());
-        return response;
+        return Ok(response);
     }
-    in_their_form(response, head)
+    if response.extensions().get::<upgrade::Reset>().is_some() {
+        return Err(WasReset);
+    }
+    Ok(in_their_form(response, head))
 }
+
+/// The handler wants no answer to be sent: the stream is reset.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream is reset")]
+struct WasReset;
 
 /// The form that `lib.rs` describes: the authority is in `Host`, the target has the rest.
 fn in_our_form(request: Request<Incoming>, fields: usize) -> Result<Request<Body>, Refusal> {

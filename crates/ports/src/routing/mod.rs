@@ -25,7 +25,10 @@ pub use cidr::Cidr;
 pub use content::Content;
 pub use guard::{ApiKeys, Auth, Basic, Guard, Jwt, KeyPart, KeySource, Place, RateLimit, Unavailable};
 pub use limits::ClientLimits;
-pub use resilience::{DeadlineRule, Resilience, Retries, RetryBudget, RetryOn};
+pub use resilience::{
+    Abort, Adaptive, AdaptiveRule, Concurrency, DeadlineRule, Fallback, FallbackOn, FallbackTo, FaultRule,
+    NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
+};
 pub use transport::{CertificateFiles, ClientAuth, Tls, TlsVersion, Transport};
 pub use upstream::{
     Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, Rate, SameSite, SlowStart, Sticky,

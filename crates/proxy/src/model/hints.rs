@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub const DEADLINE: HeaderName = HeaderName::from_static("x-tutti-deadline");
 /// The number of the try, on tries after the first: who gets one does not retry on its own.
 pub const ATTEMPT: HeaderName = HeaderName::from_static("x-tutti-attempt");
+/// How much the request matters, 0 to 255.
+pub const PRIORITY: HeaderName = HeaderName::from_static("x-tutti-priority");
 /// gRPC over HTTP/2, "Timeout".
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -19,6 +21,8 @@ pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub struct Hints {
     /// How long it waits.
     pub remaining: Option<Duration>,
+    /// How much it matters.
+    pub priority: Option<u8>,
     /// Whether the request is a repetition made on its way.
     pub repeated: bool,
 }
@@ -33,7 +37,9 @@ impl Hints {
             hints.remaining = headers.get(&DEADLINE).and_then(milliseconds);
             if believed {
                 hints.repeated = headers.contains_key(&ATTEMPT);
+                hints.priority = headers.get(&PRIORITY).and_then(priority);
             } else {
+                headers.remove(&PRIORITY);
                 headers.remove(&ATTEMPT);
             }
         }
@@ -57,6 +63,10 @@ pub fn tell(headers: &mut HeaderMap, remaining: Duration, grpc: bool) {
     if grpc && let Ok(text) = HeaderValue::from_str(&show_grpc_timeout(remaining)) {
         headers.insert(GRPC_TIMEOUT, text);
     }
+}
+
+fn priority(value: &HeaderValue) -> Option<u8> {
+    value.to_str().ok()?.parse().ok()
 }
 
 fn milliseconds(value: &HeaderValue) -> Option<Duration> {
@@ -125,9 +135,11 @@ mod tests {
 
     #[test]
     fn a_stranger_cannot_say_that_it_repeats() {
-        let mut headers = map(&[("x-tutti-attempt", "2")]);
-        assert!(Hints::take(&mut headers, true, false).repeated && headers.len() == 1);
-        assert!(!Hints::take(&mut headers, false, false).repeated && headers.is_empty());
+        let mut headers = map(&[("x-tutti-attempt", "2"), ("x-tutti-priority", "200")]);
+        let believed = Hints::take(&mut headers, true, false);
+        assert!(believed.repeated && believed.priority == Some(200) && headers.len() == 2);
+        assert_eq!(Hints::take(&mut headers, false, false), Hints::default());
+        assert!(headers.is_empty());
     }
 
     proptest! {

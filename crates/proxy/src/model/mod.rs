@@ -1,11 +1,13 @@
 //! The state machines and rules of the data plane: no I/O, no async, no clock; stepped by tests.
 
+pub mod adaptive;
 pub mod balance;
 pub mod budget;
 pub mod condition;
 pub mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod gate;
 pub mod headers;
 pub mod hints;
 pub mod host;

@@ -48,6 +48,7 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     let started = Instant::from_std(exchange.started);
     exchange.deadline = hints.remaining.and_then(|remaining| started.checked_add(remaining));
     exchange.repeated = hints.repeated;
+    exchange.priority = hints.priority;
 
     if let Some(fields) = &exchange.listener.identity {
         fields.strip(headers);

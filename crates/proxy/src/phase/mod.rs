@@ -9,6 +9,7 @@
 //! | 4 [`admit`] | sheds what is over the limit | 503 |
 //! | 5 [`route`] | finds the route | 404 |
 //! |   [`guard`] | refuses who may not ask, or asks too often | 403, 429, 503 |
+//! |   [`shield`] | where a route says so: waits for room, goes wrong on purpose, answers in place of the service | 503 |
 //! | 6 [`filter`] | edits, rewrites, redirects | an answer |
 //! |   [`mirror`] | begins copies for services that are being tried out | |
 //! | 7 [`choose`] | picks a ready instance, waiting a moment for one that starts | 503 |
@@ -34,6 +35,7 @@ pub mod record;
 pub mod respond;
 pub mod route;
 pub mod send;
+pub mod shield;
 mod upload;
 
 use std::sync::Arc;
@@ -90,6 +92,10 @@ pub struct Exchange<'a> {
     pub trailers: bool,
     /// When the caller gives up, if it said so.
     pub deadline: Option<tokio::time::Instant>,
+    /// How much it matters, if anybody said so.
+    pub priority: Option<u8>,
+    /// Whether the route's fault struck it.
+    pub struck: bool,
     /// Whether the caller asks again on behalf of its own caller.
     pub repeated: bool,
     /// The length of the path's prefix that the route matched.
@@ -127,6 +133,8 @@ pub async fn run(
         trailers: false,
         deadline: None,
         repeated: false,
+        priority: None,
+        struck: false,
         prefix: 0,
         backend: 0,
         guarded: None,
@@ -155,12 +163,21 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
         guard::run(exchange, &route).await?;
     }
     deadline(exchange, &route)?;
-    filter::run(exchange, &route)?;
-    if !route.mirrors.is_empty() {
-        mirror::run(exchange, &route);
-    }
-    let response = send::run(exchange, &route).await?;
+    let response = match &route.resilience {
+        None => onward(exchange, &route).await?,
+        // In a box, or every request would carry its weight.
+        Some(plan) => Box::pin(shield::run(exchange, &route, plan)).await?,
+    };
     respond::run(exchange, &route, response)
+}
+
+/// The phases from 6 to 8.
+async fn onward(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Response<Body>, Stop> {
+    filter::run(exchange, route)?;
+    if !route.mirrors.is_empty() {
+        mirror::run(exchange, route);
+    }
+    send::run(exchange, route).await
 }
 
 /// The caller's deadline, as the route has it.

@@ -17,6 +17,7 @@ use crate::access_log::line::Line;
 use crate::access_log::{Feed, Opened};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::trace::Context;
+use crate::resilience::gate::Permit;
 use crate::snapshot::plan::{ListenerPlan, RoutePlan};
 use crate::upstream::endpoint::InFlight;
 use crate::upstream::pool::Place;
@@ -95,6 +96,15 @@ impl Recorder {
     }
 }
 
+/// The room that a request takes where there is only so much.
+#[derive(Default)]
+pub struct Permits {
+    /// Of its route.
+    pub route: Option<Permit>,
+    /// Of the service.
+    pub upstream: Option<Permit>,
+}
+
 /// What is known of one request. Dropping it records it: there is no way to forget one.
 pub struct Entry {
     recorder: Arc<Recorder>,
@@ -113,6 +123,8 @@ pub struct Entry {
     pub chosen: Option<InFlight>,
     /// The place on a shared connection.
     pub place: Option<Place>,
+    /// The room that it takes.
+    pub permits: Permits,
     /// How many instances were tried.
     pub attempts: u32,
     /// The trace.
@@ -175,6 +187,7 @@ impl Entry {
             service: None,
             chosen: None,
             place: None,
+            permits: Permits::default(),
             attempts: 0,
             trace: None,
             request_id: None,

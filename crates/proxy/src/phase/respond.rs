@@ -31,6 +31,11 @@ pub fn run(
     headers::strip(response.headers_mut());
     edit(exchange, route, &mut response);
     name(exchange, &mut response);
+    if exchange.struck
+        && let Some(fault) = route.resilience.as_ref().and_then(|plan| plan.fault.as_ref())
+    {
+        response = response.map(|body| fault.spoil(body));
+    }
     if let Some(deadline) = exchange.deadline {
         let grpc = exchange.form == Form::Grpc;
         response = response.map(|body| cut::at(body, deadline, grpc));

@@ -21,24 +21,37 @@ use tokio::time::Instant;
 use tutti_core::{Origin, Retry, limits};
 use tutti_net::Body;
 
-use super::attempt::{self, Failed, How, Sending};
+use super::attempt::{self, Failed, How, Sending, Sent};
 use super::choose::{self, Asked, Tried};
-use super::{Exchange, Stop, filter, upload};
+use super::{Exchange, Stop, filter, shield, upload};
 use crate::model::retry::{self, Policy};
 use crate::page::Form;
 use crate::resilience::replay::Kept;
-use crate::snapshot::plan::RoutePlan;
+use crate::snapshot::plan::{RoutePlan, Target};
 use crate::upstream::endpoint::InFlight;
 
 /// Runs the phase.
 pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Response<Body>, Stop> {
     let target = choose::backend(exchange, route)?;
+    to(exchange, route, target).await
+}
+
+/// Sends to one service.
+pub async fn to(
+    exchange: &mut Exchange<'_>,
+    route: &RoutePlan,
+    target: Target,
+) -> Result<Response<Body>, Stop> {
     if !route.edits.is_empty() {
         exchange.backend = target.at;
         filter::backend(exchange, route);
     }
     let worker = exchange.worker;
     let asked = choose::asked(exchange, target.slot, worker.begin(target.slot));
+    let gate = worker.snapshot().clusters.get(target.slot).and_then(|cluster| cluster.gate.clone());
+    if let Some(gate) = gate {
+        exchange.entry.permits.upstream = Some(Box::pin(shield::enter(exchange, &gate)).await?);
+    }
     let policy = route.retries();
     let idempotent = is_idempotent(policy, &exchange.request);
     let sending = Sending { route, target, idempotent };
@@ -53,7 +66,10 @@ pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Respo
         let endpoint = Arc::clone(chosen.endpoint());
         exchange.entry.chosen = Some(chosen);
         exchange.entry.attempts += 1;
-        let failed = match attempt::once(exchange, &sending, &endpoint, request).await {
+        let began = exchange.entry.permits.upstream.is_some().then(Instant::now);
+        let result = attempt::once(exchange, &sending, &endpoint, request).await;
+        learn(exchange, began, &result);
+        let failed = match result {
             Ok(sent) => {
                 exchange.entry.place = sent.place;
                 let again = wanted(policy, idempotent, &sent.response)
@@ -62,6 +78,10 @@ pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Respo
                 let Some((pause, again)) = again else {
                     let mut response = sent.response;
                     choose::hold(exchange, target.slot, asked, &mut response);
+                    if response.body().in_memory().is_some() {
+                        // The service is done with it; how fast the client reads is not its concern.
+                        exchange.entry.permits.upstream = None;
+                    }
                     return Ok(response);
                 };
                 // Its connection is free again, or closed, before anything else happens.
@@ -84,6 +104,13 @@ pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Respo
             None => return Err(Stop::Fail(fault)),
         }
     }
+}
+
+/// What a limit that is found out learns of a try.
+fn learn(exchange: &mut Exchange<'_>, began: Option<Instant>, result: &Result<Sent, Failed>) {
+    let (Some(permit), Some(began)) = (&mut exchange.entry.permits.upstream, began) else { return };
+    let overloaded = |sent: &Sent| matches!(sent.response.status().as_u16(), 429 | 503 | 504);
+    permit.learn(began.elapsed(), result.as_ref().is_ok_and(|sent| !overloaded(sent)));
 }
 
 /// Whether the route wants another answer, and the least pause before it is asked for.

@@ -2,5 +2,7 @@
 //! and what a route's policies are compiled to.
 
 pub mod cut;
+pub mod fault;
+pub mod gate;
 pub mod plan;
 pub mod replay;

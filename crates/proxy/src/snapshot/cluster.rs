@@ -11,11 +11,13 @@ use tutti_net::Addr;
 use tutti_ports::catalog::{AppProtocol, Health, Instance, View};
 use tutti_ports::routing::{Algorithm, Subset, Upstream};
 
+use super::gates::Gates;
 use super::members::{self, Member};
 use crate::config::Options;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::{Picker, hash, priority};
 use crate::model::budget::Allowance;
+use crate::resilience::gate::Gate;
 use crate::upstream::endpoint::{Endpoint, Load};
 use crate::upstream::sticky;
 
@@ -39,6 +41,8 @@ pub struct Cluster {
     pub why: String,
     /// How many retries it gets from one worker.
     pub retries: Allowance,
+    /// Who waits before it, if it takes only so many requests at a time.
+    pub gate: Option<Arc<Gate>>,
     /// The service's counters.
     pub metrics: Arc<RouteMetrics>,
     /// How it is called.
@@ -101,6 +105,8 @@ pub struct Clusters {
     policies: Policies,
     /// What was compiled last, of which view and for how many slots.
     last: Option<Compiled>,
+    /// Who waits before services and routes.
+    pub gates: Gates,
 }
 
 /// Clusters, the generation of the view that they were made of, and how many slots there were.
@@ -174,6 +180,11 @@ impl Clusters {
         }
     }
 
+    /// Makes, adjusts and takes away the gates before services, as is said of them now.
+    pub fn regulate(&mut self, metrics: &Metrics) {
+        self.gates.regulate(&self.policies, metrics);
+    }
+
     /// All clusters, as a view of the catalog has them; the very same ones if nothing has changed that matters to them.
     pub fn compile(&mut self, from: &Sources<'_>) -> Arc<Vec<Arc<Cluster>>> {
         if let Some((view, slots, clusters)) = &self.last
@@ -226,6 +237,7 @@ impl Clusters {
         let sticky =
             sticky.map(|sticky| sticky::Plan::new(sticky, &from.options.sticky_key, &service, &ready));
         let hashes = algorithm.hashes();
+        let gate = self.gates.of(&service);
         Some(Arc::new(Cluster {
             service,
             port,
@@ -236,6 +248,7 @@ impl Clusters {
             hopeful,
             why,
             retries: retries(&policy, from.options),
+            gate,
             metrics,
             policy,
             algorithm,

@@ -4,6 +4,7 @@
 //! before. A worker never sees half of a change, and never goes back to an older generation.
 
 pub mod cluster;
+pub mod gates;
 pub mod members;
 pub mod plan;
 

@@ -310,7 +310,8 @@ impl Compiler<'_> {
         Ok(Routes { router, routes, otherwise: None })
     }
 
-    fn target(&mut self, route: &str, backend: &Backend) -> Result<Target, RouteError> {
+    /// Where a backend is.
+    pub(crate) fn target(&mut self, route: &str, backend: &Backend) -> Result<Target, RouteError> {
         let slot = self.clusters.slot(&backend.service, backend.port, backend.subset.as_ref(), self.metrics);
         let slot = slot.ok_or_else(|| invalid(route, "too many services and ports are routed to"))?;
         Ok(Target { slot, protocol: backend.protocol, at: 0 })
@@ -327,6 +328,7 @@ impl Compiler<'_> {
     }
 
     fn route(&mut self, listener: &str, route: &Route) -> Result<RoutePlan, RouteError> {
+        let resilience = resilience::plan::Plan::compile(self, listener, route)?;
         let mut filters = Vec::new();
         let mut response = Vec::new();
         let mut mirrors = Vec::new();
@@ -370,7 +372,7 @@ impl Compiler<'_> {
             idle: limit(route.timeouts.idle, self.options.idle_timeout),
             guard: GuardPlan::compile(&route.name, &route.guard, self.keyrings)
                 .map_err(|problem| invalid(&route.name, problem))?,
-            resilience: resilience::plan::Plan::compile(route),
+            resilience,
             metrics: self.metrics.route(listener, &route.name),
         })
     }

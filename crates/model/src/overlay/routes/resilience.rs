@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use tutti_core::{code, limits};
-use tutti_ports::routing::{DeadlineRule, Resilience, Retries, RetryBudget, RetryOn};
+use tutti_ports::routing::{
+    Abort, Adaptive, AdaptiveRule, Concurrency, DeadlineRule, Fallback, FallbackOn, FallbackTo, FaultRule,
+    NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
+};
 
 use super::Reader;
 use crate::diagnostic::{Problem, Report};
@@ -47,6 +50,10 @@ impl Reader<'_> {
                 Some(written::Deadline::Ignore) => DeadlineRule::Ignore,
             },
             retries: route.retries.as_ref().map(|retries| self.retries(retries)),
+            priority: route.priority.as_ref().map(priority),
+            concurrency: route.concurrency.as_ref().and_then(|limit| self.concurrency(limit)),
+            fallback: route.fallback.as_ref().and_then(|fallback| self.fallback(fallback)),
+            fault: route.fault.as_ref().and_then(|fault| self.fault(fault)),
         }
     }
 
@@ -65,7 +72,11 @@ impl Reader<'_> {
         let on = rules.on.as_ref().map(|words| {
             let place = self.node.get("retries").and_then(|node| node.get("on"));
             let spans = place.map(Node::items).unwrap_or_default().iter().map(|node| node.span);
-            words.iter().zip(spans).filter_map(|(word, span)| retry_on(word, span, self.report)).collect()
+            words
+                .iter()
+                .zip(spans)
+                .filter_map(|(word, span)| retry_on(&word.text(), span, self.report))
+                .collect()
         });
         let buffer = rules.buffer.as_ref().map(|size| size.bytes().unwrap_or(u64::MAX));
         if buffer.is_some_and(|buffer| buffer > limits::REPLAY_BYTES as u64) {
@@ -119,4 +130,210 @@ pub(crate) fn retry_budget(written: &written::RetryBudget) -> RetryBudget {
         percent: written.percent.unwrap_or(DEFAULT.percent),
         min_per_second: written.min_per_second.unwrap_or(DEFAULT.min_per_second),
     }
+}
+
+/// What fallbacks and faults need to know beside the route.
+impl Reader<'_> {
+    /// A problem of a key within a key.
+    fn wrong(&mut self, key: &str, inner: &str, message: impl Into<String>) {
+        let span = self.inner(key, inner);
+        self.report.error(code::BAD_VALUE, span, message.into());
+    }
+
+    fn concurrency(&mut self, written: &written::Concurrency) -> Option<Concurrency> {
+        let rules = concurrency(written);
+        if rules.limit.is_none() {
+            self.wrong("concurrency", "limit", "`concurrency` of a route needs a `limit`");
+        }
+        Some(rules)
+    }
+
+    fn fallback(&mut self, written: &written::Fallback) -> Option<Fallback> {
+        let on = match &written.on {
+            None => vec![
+                FallbackOn::Unavailable,
+                FallbackOn::ConnectFailure,
+                FallbackOn::Reset,
+                FallbackOn::Timeout,
+                FallbackOn::Overloaded,
+                FallbackOn::GatewayError,
+            ],
+            Some(words) => words.iter().filter_map(|word| self.fallback_on(&word.text())).collect(),
+        };
+        let answer = written.body.is_some() || written.file.is_some() || written.status.is_some();
+        let to = match (&written.service, answer) {
+            (Some(_), true) => {
+                self.wrong("fallback", "service", "`service` and an answer of its own exclude each other");
+                return None;
+            }
+            (Some(service), false) => {
+                let span = self.inner("fallback", "service");
+                FallbackTo::Service(self.backend(service, 1, span)?)
+            }
+            (None, false) => {
+                self.wrong("fallback", "", "a fallback needs a `service`, or a `status`, `body` or `file`");
+                return None;
+            }
+            (None, true) => self.answer(written)?,
+        };
+        Some(Fallback { on, to })
+    }
+
+    fn answer(&mut self, written: &written::Fallback) -> Option<FallbackTo> {
+        let body = match (&written.body, &written.file) {
+            (Some(_), Some(_)) => {
+                self.wrong("fallback", "file", "`body` and `file` exclude each other");
+                return None;
+            }
+            (Some(body), None) => body.clone(),
+            (None, Some(file)) => match crate::source::read_text(&self.folder.join(file)) {
+                Ok(text) => text,
+                Err((error, _)) => {
+                    let span = self.inner("fallback", "file");
+                    let message = format!("`{file}` cannot be read: {error}");
+                    self.report.error(code::UNREADABLE_FILE, span, message);
+                    return None;
+                }
+            },
+            (None, None) => String::new(),
+        };
+        let content_type =
+            written.content_type.clone().unwrap_or_else(|| "text/plain; charset=utf-8".to_owned());
+        if content_type.chars().any(char::is_control) || content_type.is_empty() {
+            self.wrong("fallback", "content_type", format!("`{content_type}` is no content type"));
+        }
+        Some(FallbackTo::Answer {
+            status: written.status.unwrap_or(200),
+            body: body.into_bytes(),
+            content_type,
+        })
+    }
+
+    fn fallback_on(&mut self, word: &str) -> Option<FallbackOn> {
+        match (word, word.parse::<u16>()) {
+            ("unavailable", _) => Some(FallbackOn::Unavailable),
+            ("connect_failure", _) => Some(FallbackOn::ConnectFailure),
+            ("reset", _) => Some(FallbackOn::Reset),
+            ("timeout", _) => Some(FallbackOn::Timeout),
+            ("overloaded", _) => Some(FallbackOn::Overloaded),
+            ("gateway_error", _) => Some(FallbackOn::GatewayError),
+            ("5xx", _) => Some(FallbackOn::ServerError),
+            (_, Ok(status @ 400..=599)) => Some(FallbackOn::Status(status)),
+            _ => {
+                self.wrong(
+                    "fallback",
+                    "on",
+                    format!("`{word}` is not something for which there is a fallback"),
+                );
+                None
+            }
+        }
+    }
+
+    fn fault(&mut self, written: &written::Fault) -> Option<FaultRule> {
+        if self.production && !written.in_production {
+            let span = self.span("fault");
+            let problem = Problem::error(
+                code::FAULTS_IN_PRODUCTION,
+                "a fault on purpose has no place in `mode: production`",
+            );
+            let hint = "take it out; or, if it is meant, add `in_production: true` to it";
+            self.report.add(problem.at(span).hint(hint));
+        }
+        let percent = written.percent.unwrap_or(100.0);
+        if !(0.0..=100.0).contains(&percent) {
+            self.wrong("fault", "percent", format!("{percent} is not a share of 100"));
+        }
+        let delay = match &written.delay {
+            None => None,
+            Some(written::Delay::Fixed(text)) => duration::parse(text).ok().map(|delay| (delay, delay)),
+            Some(written::Delay::Between(two)) => {
+                let (min, max) = (duration::parse(&two.min).ok()?, duration::parse(&two.max).ok()?);
+                if max < min {
+                    self.wrong("fault", "delay", "`max` is shorter than `min`");
+                }
+                Some((min, max))
+            }
+        };
+        let abort = written.abort.as_ref().and_then(|abort| self.abort(&abort.text()));
+        let throttle = written.throttle.as_ref().map(|size| size.bytes().unwrap_or(0));
+        if throttle == Some(0) {
+            self.wrong("fault", "throttle", "nothing passes at 0 bytes a second");
+        }
+        let nothing = delay.is_none() && written.abort.is_none() && throttle.is_none();
+        if nothing && !written.reset && !written.corrupt {
+            self.wrong(
+                "fault",
+                "",
+                "a fault says what goes wrong: `delay`, `abort`, `reset`, `throttle`, `corrupt`",
+            );
+        }
+        for name in written.headers.keys() {
+            self.field_name("fault", name);
+        }
+        let headers =
+            written.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+        let (reset, corrupt) = (written.reset, written.corrupt);
+        Some(FaultRule { percent, headers, delay, abort, reset, throttle, corrupt })
+    }
+
+    fn abort(&mut self, word: &str) -> Option<Abort> {
+        if let Some((_, status)) = GRPC.iter().find(|(name, _)| *name == word) {
+            return Some(Abort::Grpc(*status));
+        }
+        match word.parse::<u16>() {
+            Ok(status @ 400..=599) => Some(Abort::Status(status)),
+            _ => {
+                let message = format!("`{word}` is neither a status from 400 to 599 nor one of gRPC");
+                self.wrong("fault", "abort", message);
+                None
+            }
+        }
+    }
+}
+
+fn priority(written: &written::Priority) -> u8 {
+    match written {
+        written::Priority::Number(number) => *number,
+        written::Priority::Name(written::PriorityName::Critical) => 224,
+        written::Priority::Name(written::PriorityName::High) => 192,
+        written::Priority::Name(written::PriorityName::Normal) => NORMAL_PRIORITY,
+        written::Priority::Name(written::PriorityName::Low) => 64,
+    }
+}
+
+/// A limit of concurrency.
+pub(crate) fn concurrency(written: &written::Concurrency) -> Concurrency {
+    let default = Concurrency::default();
+    match written {
+        written::Concurrency::Limit(limit) => Concurrency { limit: Some(*limit), ..default },
+        written::Concurrency::Long(rules) => Concurrency {
+            limit: rules.limit,
+            queue: rules.queue.unwrap_or(default.queue),
+            queue_timeout: length(rules.queue_timeout.as_ref(), default.queue_timeout),
+        },
+    }
+}
+
+/// A limit that is found out; `Err` is a sentence.
+pub(crate) fn adaptive(written: &written::Adaptive) -> Result<Adaptive, String> {
+    let (rule, rules) = match written {
+        written::Adaptive::Rule(rule) => (*rule, written::AdaptiveRules::default()),
+        written::Adaptive::Long(rules) => (rules.rule, rules.clone()),
+    };
+    let longest = length(rules.timeout.as_ref(), Duration::from_secs(1));
+    let default = Adaptive::default();
+    let min = rules.min.unwrap_or(default.min);
+    let max = rules.max.unwrap_or(default.max.max(min));
+    let initial = rules.initial.unwrap_or(default.initial.clamp(min, max.max(min)));
+    if min > initial || initial > max {
+        return Err(format!(
+            "`min` ({min}), `initial` ({initial}) and `max` ({max}) have to be in this order"
+        ));
+    }
+    let rule = match rule {
+        written::AdaptiveRule::Gradient => AdaptiveRule::Gradient,
+        written::AdaptiveRule::Aimd => AdaptiveRule::Aimd(longest),
+    };
+    Ok(Adaptive { rule, initial, min, max })
 }

@@ -19,6 +19,8 @@ pub(in crate::overlay) static UPSTREAM: Object = object(
         field("overprovisioning", Shape::Int(100, 10_000)),
         field("failover", Shape::Text),
         field("retry_budget", Shape::Object(&super::resilience::RETRY_BUDGET)),
+        field("concurrency", super::resilience::CONCURRENCY),
+        field("adaptive", super::resilience::ADAPTIVE),
     ],
 );
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::resilience::RetryBudget;
+use super::resilience::{Adaptive, Concurrency, RetryBudget};
 
 /// How a service is called, whoever calls it: the gateway or its peers.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -29,6 +29,10 @@ pub struct Upstream {
     pub overprovisioning: Option<u32>,
     /// How many retries it gets, all its callers together.
     pub retry_budget: Option<RetryBudget>,
+    /// How many requests it gets at a time.
+    pub concurrency: Option<Concurrency>,
+    /// A limit of them that is found out.
+    pub adaptive: Option<Adaptive>,
     /// The service that takes over when instances are missing: `service` or `service:port`.
     pub failover: Option<String>,
 }

@@ -1,9 +1,13 @@
 //! What a route does when things go wrong: retries, hedges, limits of concurrency, fallbacks, and faults on purpose.
 
+mod concurrency;
+mod fallback;
 mod retry;
 
 use serde::{Deserialize, Serialize};
 
+pub use concurrency::{Adaptive, AdaptiveRule, Concurrency, NORMAL_PRIORITY};
+pub use fallback::{Abort, Fallback, FallbackOn, FallbackTo, FaultRule};
 pub use retry::{Retries, RetryBudget, RetryOn};
 
 /// What a route does when things go wrong. The default is the engine's.
@@ -13,6 +17,14 @@ pub struct Resilience {
     pub deadline: DeadlineRule,
     /// When and how often a request is sent again; `None`: only where nothing can have been carried out twice.
     pub retries: Option<Retries>,
+    /// How much its requests matter, when they do not say so themselves: who matters less is turned away first.
+    pub priority: Option<u8>,
+    /// How many of its requests there may be at a time.
+    pub concurrency: Option<Concurrency>,
+    /// What is answered when the service cannot.
+    pub fallback: Option<Fallback>,
+    /// What goes wrong on purpose.
+    pub fault: Option<FaultRule>,
 }
 
 /// What becomes of deadlines that come with requests (`grpc-timeout`, `x-tutti-deadline`). None of them ever makes a

@@ -7,7 +7,7 @@ mod outlier;
 
 use serde::{Deserialize, Serialize};
 
-use super::RetryBudget;
+use super::{Adaptive, Concurrency, RetryBudget};
 
 pub use balance::{Algorithm, Balance, Failover, HashOn, SameSite, SlowStart, Sticky, Subset};
 pub use breaker::Breaker;
@@ -24,4 +24,8 @@ pub struct Upstream {
     pub breaker: Option<Breaker>,
     /// How many retries it gets; `None`: as many as the engine allows.
     pub retry_budget: Option<RetryBudget>,
+    /// How many requests it gets at a time.
+    pub concurrency: Option<Concurrency>,
+    /// A limit of them that is found out.
+    pub adaptive: Option<Adaptive>,
 }
