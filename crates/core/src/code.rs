@@ -121,6 +121,7 @@ codes! {
     MISDIRECTED = 520, "The certificate of the connection is not for the host that was asked for";
     TLS_FILES = 521, "TLS cannot be set up with these certificates";
     FLOOD = 525, "A connection was closed because its client flooded it";
+    BREAKER_OPEN = 530, "The service's circuit breaker is open";
     DEADLINE_PASSED = 535, "The caller's deadline passed";
     SHED = 536, "There is no room for more requests at a time";
     FAULT_INJECTED = 537, "A fault was made on purpose";

@@ -199,6 +199,15 @@ impl Fault {
         Self { retry_after: Some(1), ..fault }
     }
 
+    /// The service's circuit breaker is open.
+    pub fn breaker_open(service: &str, after: std::time::Duration) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let message = format!("too many requests to {service} failed, so it is left in peace for a moment");
+        let fault = Self::new(code::BREAKER_OPEN, Kind::Unavailable, Origin::Upstream, status, message);
+        let seconds = u32::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+        Self { hop: Some(service.to_owned()), retry_after: Some(seconds), retry: Retry::Unsafe, ..fault }
+    }
+
     /// The upstream failed; `status` is 502 or 504.
     pub fn upstream(code: Code, kind: Kind, hop: &str, message: String, retry: Retry) -> Self {
         let status = match kind {

@@ -1,5 +1,6 @@
 //! What others do with the running data plane: new routes, doors, waiting for traffic to end, and looking.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tutti_ports::traffic::Traffic;
 
 use crate::engine::Shared;
 use crate::error::ApplyError;
+use crate::model::breaker::State;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Cluster;
 use crate::snapshot::members::words;
@@ -38,7 +40,35 @@ impl Handle {
 
     /// Writes the data plane's metrics.
     pub fn metrics(&self, page: &mut Page) {
+        self.gauge();
         self.shared.metrics.write(page);
+    }
+
+    /// Brings those gauges up to date that nobody counts: an ejection ends by itself.
+    fn gauge(&self) {
+        let snapshot = Arc::clone(&self.shared.snapshots.borrow());
+        let now = self.shared.origin.elapsed();
+        let mut services: BTreeMap<&str, (i64, Option<i64>)> = BTreeMap::new();
+        for cluster in snapshot.clusters.iter() {
+            let (ejected, breaker) = services.entry(cluster.service.as_str()).or_default();
+            let here = cluster.ready.iter().filter(|endpoint| endpoint.passive.is_ejected(now)).count();
+            *ejected += i64::try_from(here).unwrap_or(i64::MAX);
+            if cluster.policy.breaker.is_some() {
+                let state = match cluster.guard.state() {
+                    State::Closed => 0,
+                    State::HalfOpen { .. } => 1,
+                    State::Open { .. } => 2,
+                };
+                *breaker = (*breaker).max(Some(state));
+            }
+        }
+        for (service, (ejected, breaker)) in services {
+            let labels = [("service", service)];
+            self.shared.metrics.ejected.with(&labels).set(ejected);
+            if let Some(state) = breaker {
+                self.shared.metrics.breaker_state.with(&labels).set(state);
+            }
+        }
     }
 
     /// What is in force now.
@@ -162,6 +192,8 @@ pub struct ServiceDescription {
     pub balance: &'static str,
     /// Whether so few instances are well that health is not looked at.
     pub panic: bool,
+    /// Where its circuit breaker is: `closed`, `half-open` or `open`; `None`: it has none.
+    pub breaker: Option<&'static str>,
     /// Who takes traffic.
     pub endpoints: Vec<EndpointDescription>,
     /// Why nobody does; empty if somebody does.
@@ -181,6 +213,19 @@ pub struct EndpointDescription {
     pub in_flight: u64,
     /// Whether it refused a connection a moment ago and is passed over.
     pub cooling: bool,
+    /// Why and for how long it is passed over for what its answers showed.
+    pub ejected: Option<EjectedDescription>,
+}
+
+/// An endpoint that is passed over.
+#[derive(Clone, Debug, Serialize)]
+pub struct EjectedDescription {
+    /// Which rule.
+    pub reason: &'static str,
+    /// For how much longer, in milliseconds.
+    pub remaining_ms: u64,
+    /// How often it has been, as far as it is not forgiven.
+    pub times: u32,
 }
 
 fn listener(plan: &ListenerPlan, snapshot: &Snapshot) -> ListenerDescription {
@@ -218,7 +263,17 @@ fn service(cluster: &Arc<Cluster>, now: Duration) -> ServiceDescription {
         level,
         in_flight: endpoint.load.get(),
         cooling: endpoint.is_cold(now),
+        ejected: endpoint.passive.ejected(now).map(|ejected| EjectedDescription {
+            reason: ejected.reason.as_str(),
+            remaining_ms: u64::try_from(ejected.remaining.as_millis()).unwrap_or(u64::MAX),
+            times: ejected.times,
+        }),
     };
+    let breaker = cluster.policy.breaker.as_ref().map(|_| match cluster.guard.state() {
+        State::Closed => "closed",
+        State::HalfOpen { .. } => "half-open",
+        State::Open { .. } => "open",
+    });
     let levels = cluster.levels.iter().enumerate();
     let endpoints =
         levels.flat_map(|(at, level)| level.members(&cluster.ready).iter().map(move |one| describe(at, one)));
@@ -228,6 +283,7 @@ fn service(cluster: &Arc<Cluster>, now: Duration) -> ServiceDescription {
         subset: cluster.subset.as_ref().map(words),
         balance: cluster.algorithm.as_str(),
         panic: cluster.panic,
+        breaker,
         endpoints: endpoints.collect(),
         why: cluster.why.clone(),
     }

@@ -16,6 +16,16 @@ pub struct Metrics {
     upstream_durations: Family<Histogram>,
     faults: Family<Counter>,
     handshakes: Family<Counter>,
+    /// Instances passed over for what their answers showed, by service and reason.
+    pub ejections: Family<Counter>,
+    /// Times that a circuit breaker opened, by service.
+    pub breaker_opened: Family<Counter>,
+    /// Requests that an open circuit breaker refused, by service.
+    pub breaker_refused: Family<Counter>,
+    /// Instances passed over now, by service.
+    pub ejected: Family<Gauge>,
+    /// Where circuit breakers are now, by service: 0 closed, 1 half-open, 2 open.
+    pub breaker_state: Family<Gauge>,
     /// Tries after the first.
     pub retries: Counter,
     /// Retries that the budget forbade.
@@ -134,6 +144,7 @@ impl Metrics {
 
     /// Writes everything.
     pub fn write(&self, page: &mut Page) {
+        self.write_health(page);
         page.family(
             "tutti_proxy_requests_total",
             "Requests answered, by route and status class.",
@@ -200,5 +211,29 @@ impl Metrics {
             &self.mirrors_dropped,
         );
         page.one("tutti_proxy_snapshot_generation", "Generation of the snapshot in force.", &self.generation);
+    }
+
+    fn write_health(&self, page: &mut Page) {
+        page.family(
+            "tutti_proxy_ejections_total",
+            "Instances passed over for what their answers showed.",
+            &self.ejections,
+        );
+        page.family("tutti_proxy_ejected_instances", "Instances passed over now.", &self.ejected);
+        page.family(
+            "tutti_proxy_breaker_state",
+            "Where circuit breakers are: 0 closed, 1 half-open, 2 open.",
+            &self.breaker_state,
+        );
+        page.family(
+            "tutti_proxy_breaker_opened_total",
+            "Times a circuit breaker opened.",
+            &self.breaker_opened,
+        );
+        page.family(
+            "tutti_proxy_breaker_refused_total",
+            "Requests refused by an open circuit breaker.",
+            &self.breaker_refused,
+        );
     }
 }

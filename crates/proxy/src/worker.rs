@@ -3,7 +3,7 @@
 //! It adopts each snapshot in one step between two requests. What it counts and chooses happens in the
 //! snapshot it has adopted, without a pause in between; so once it says "adopted", it chooses nothing older.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -92,6 +92,11 @@ impl Worker {
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// The same for a look that ends before anything else runs: without counting who holds it.
+    pub fn view(&self) -> Ref<'_, Snapshot> {
+        Ref::map(self.snapshot.borrow(), |snapshot| &**snapshot)
     }
 
     /// The engine's clock.

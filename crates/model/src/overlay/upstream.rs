@@ -1,5 +1,7 @@
 //! `services.NAME.upstream` becomes the policy by which the proxy calls a service.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -96,8 +98,10 @@ impl Reader<'_> {
                 "`concurrency` needs a `limit` where there is no `adaptive` one".to_owned(),
             );
         }
+        let outlier = upstream.outlier.as_ref().map(|outlier| self.outlier(outlier)).unwrap_or_default();
+        let breaker = upstream.breaker.as_ref().and_then(|breaker| self.breaker(breaker));
         let retry_budget = upstream.retry_budget.as_ref().map(resilience::retry_budget);
-        Upstream { balance, retry_budget, concurrency, adaptive, ..Upstream::default() }
+        Upstream { balance, outlier, breaker, retry_budget, concurrency, adaptive }
     }
 
     fn hash_on(&mut self, on: Option<&types::HashOn>) -> HashOn {

@@ -2,6 +2,7 @@
 
 pub mod adaptive;
 pub mod balance;
+pub mod breaker;
 pub mod budget;
 pub mod condition;
 pub mod forwarded;
@@ -11,6 +12,7 @@ pub mod gate;
 pub mod headers;
 pub mod hints;
 pub mod host;
+pub mod outlier;
 pub mod path;
 pub mod rate;
 pub mod retry;

@@ -14,9 +14,11 @@ use tutti_net::tunnel::{Tunnelled, tunnel};
 use tutti_net::{Body, ConnectionInfo, DrainSignal, Listener, LocalHandler, MinRate, Stream, serve_local};
 
 use super::choose::{self, Tried};
+use super::observe;
 use super::record::Entry;
 use super::respond::CountedTunnel;
 use crate::clients::Client;
+use crate::model::outlier::Outcome;
 use crate::snapshot::plan::{ListenerPlan, Serve, Side, Target};
 use crate::worker::Worker;
 
@@ -173,6 +175,11 @@ async fn carry(
     let mut entry = Entry::tcp(&worker.recorder, plan, connection);
     let peer = connection.peer.socket_addr().map(|peer| peer.ip());
     let asked = choose::asked_by_address(worker, target.slot, worker.begin(target.slot), peer);
+    let Ok(permit) = observe::admit(worker, target.slot) else {
+        entry.fault = Some((code::BREAKER_OPEN, Origin::Upstream));
+        entry.status = 503;
+        return;
+    };
     let Ok(mut chosen) = choose::first(worker, target.slot, asked, None).await else {
         entry.fault = Some((code::NO_INSTANCE, Origin::Upstream));
         entry.status = 503;
@@ -185,8 +192,12 @@ async fn carry(
         entry.chosen = Some(chosen);
         entry.attempts += 1;
         let options = &worker.shared.options;
+        let began = std::time::Instant::now();
         let error = match worker.pool(&endpoint).connect(options.connect_timeout).await {
-            Ok(upstream) => break upstream,
+            Ok(upstream) => {
+                observe::tried(worker, target.slot, &endpoint, began, Outcome::Fine);
+                break upstream;
+            }
             Err(error) => error,
         };
         if error.is_ours() {
@@ -195,6 +206,7 @@ async fn carry(
             entry.status = 503;
             return;
         }
+        observe::tried(worker, target.slot, &endpoint, began, Outcome::Local);
         if endpoint.cool(worker.now(), options.cool_off) {
             worker.shared.catalog.suspect(&endpoint.instance, &tutti_core::error::chain(&error));
         }
@@ -215,6 +227,8 @@ async fn carry(
         };
         chosen = next;
     };
+    // The connection was made: that is all that can be said of a service whose bytes are not understood.
+    drop(permit);
     entry.status = 200;
     let _counted = CountedTunnel::begin(Arc::clone(&worker.shared.metrics));
     let Tunnelled { a_to_b, b_to_a, .. } =

@@ -13,6 +13,7 @@ use super::{Exchange, observe, upload};
 use crate::error::Fault;
 use crate::model::headers;
 use crate::model::hints;
+use crate::model::outlier::Outcome;
 use crate::model::retry::Trouble;
 use crate::page::Form;
 use crate::snapshot::cluster::is_h2c;
@@ -87,7 +88,6 @@ pub async fn once(
     }
     label(exchange, &mut request);
     let limit = Limit::of(exchange, sending.route);
-    let began = exchange.worker.now();
     let mut unsent = Some(request);
     let timed = {
         let attempt = attempt(exchange, endpoint, &mut unsent, h2, sending.idempotent);
@@ -113,9 +113,21 @@ pub async fn once(
             Err(Failed { fault: Box::new(fault), request: unsent, how: How::Late })
         }
     };
-    let head = result.as_ref().ok().map(|sent| &sent.response);
-    observe::tried(exchange.worker, sending.target.slot, endpoint, began, head);
+    if let Some(outcome) = outcome(&result) {
+        observe::tried(exchange.worker, sending.target.slot, endpoint, limit.began.into_std(), outcome);
+    }
     result
+}
+
+/// What a try says of its instance; nothing if it failed for another reason, if its caller had no more time, or if it will
+/// be made again on a new connection.
+fn outcome(result: &Result<Sent, Failed>) -> Option<Outcome> {
+    match result {
+        Ok(sent) => Some(observe::answered(&sent.response)),
+        Err(Failed { how: How::Stale, .. }) => None,
+        Err(Failed { fault, .. }) if fault.code == code::DEADLINE_PASSED => None,
+        Err(Failed { fault, .. }) => (fault.origin == Origin::Upstream).then_some(Outcome::Local),
+    }
 }
 
 /// Tells the instance how long its caller still waits, and whether it is asked again.

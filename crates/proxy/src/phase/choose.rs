@@ -38,7 +38,7 @@ pub fn backend(exchange: &Exchange<'_>, route: &RoutePlan) -> Result<Target, Sto
 /// What the request brings to its choice among the instances of a service: its turn, and where the service asks for it,
 /// what it is placed by and what its cookie says.
 pub fn asked(exchange: &Exchange<'_>, slot: Slot, turn: u64) -> Asked {
-    let snapshot = exchange.worker.snapshot();
+    let snapshot = exchange.worker.view();
     let Some(cluster) = snapshot.clusters.get(slot) else { return Asked::turn(turn) };
     let request = &exchange.request;
     let hash = if cluster.hashes {
@@ -52,7 +52,7 @@ pub fn asked(exchange: &Exchange<'_>, slot: Slot, turn: u64) -> Asked {
 
 /// The same for a connection whose bytes are passed on: of it only the client's address is known.
 pub fn asked_by_address(worker: &Worker, slot: Slot, turn: u64, client: Option<IpAddr>) -> Asked {
-    let snapshot = worker.snapshot();
+    let snapshot = worker.view();
     let by_source = snapshot
         .clusters
         .get(slot)
@@ -62,7 +62,7 @@ pub fn asked_by_address(worker: &Worker, slot: Slot, turn: u64, client: Option<I
 
 /// Holds the client to the instance that answered, if its service does that and the client is not held already.
 pub fn hold(exchange: &Exchange<'_>, slot: Slot, asked: Asked, response: &mut Response<Body>) {
-    let snapshot = exchange.worker.snapshot();
+    let snapshot = exchange.worker.view();
     let Some(plan) = snapshot.clusters.get(slot).and_then(|cluster| cluster.sticky.as_ref()) else { return };
     let Some(chosen) = &exchange.entry.chosen else { return };
     let uid = chosen.endpoint().uid;
@@ -76,7 +76,7 @@ pub fn hold(exchange: &Exchange<'_>, slot: Slot, asked: Asked, response: &mut Re
 /// A ready instance that was not tried, at once; `None` if there is none. It is counted as under way before
 /// anybody else runs, so whoever stops instances sees it.
 pub fn now(worker: &Worker, slot: Slot, asked: Asked, tried: &Tried) -> Option<InFlight> {
-    let snapshot = worker.snapshot();
+    let snapshot = worker.view();
     let cluster = snapshot.clusters.get(slot)?;
     select(cluster, &asked, tried, &worker.rng, worker.now()).map(InFlight::begin)
 }

@@ -23,7 +23,7 @@ use tutti_net::Body;
 
 use super::attempt::{self, Failed, How, Sending, Sent};
 use super::choose::{self, Asked, Tried};
-use super::{Exchange, Stop, filter, shield, upload};
+use super::{Exchange, Stop, filter, observe, shield, upload};
 use crate::model::retry::{self, Policy};
 use crate::page::Form;
 use crate::resilience::replay::Kept;
@@ -47,6 +47,7 @@ pub async fn to(
         filter::backend(exchange, route);
     }
     let worker = exchange.worker;
+    let _permit = observe::admit(worker, target.slot)?;
     let asked = choose::asked(exchange, target.slot, worker.begin(target.slot));
     let gate = worker.snapshot().clusters.get(target.slot).and_then(|cluster| cluster.gate.clone());
     if let Some(gate) = gate {
@@ -197,7 +198,7 @@ impl Round {
         {
             return pay(exchange, sending).then_some(other);
         }
-        if how != How::Refused {
+        if how != How::Refused || observe::is_open(worker, sending.target.slot) {
             return None;
         }
         choose::again(worker, sending.target.slot, self.asked(exchange), self.held_until).await
@@ -213,10 +214,11 @@ fn tries(exchange: &Exchange<'_>, policy: Option<&Policy>) -> u32 {
     policy.map_or(exchange.worker.shared.options.tries.min(limits::TRIES), Policy::tries)
 }
 
-/// Takes a retry out of the service's budget.
+/// Takes a retry out of the service's budget. A service that is left in peace has none.
 fn pay(exchange: &Exchange<'_>, sending: &Sending<'_>) -> bool {
     let metrics = &exchange.worker.shared.metrics;
-    let allowed = exchange.worker.may_retry(sending.target.slot);
+    let slot = sending.target.slot;
+    let allowed = !observe::is_open(exchange.worker, slot) && exchange.worker.may_retry(slot);
     if allowed {
         metrics.retries.inc()
     } else {

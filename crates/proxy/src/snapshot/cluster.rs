@@ -19,6 +19,7 @@ use crate::model::balance::{Picker, hash, priority};
 use crate::model::budget::Allowance;
 use crate::resilience::gate::Gate;
 use crate::upstream::endpoint::{Endpoint, Load};
+use crate::upstream::guard::{self, Guard};
 use crate::upstream::sticky;
 
 /// A service's port, or a subset of its instances, at one moment.
@@ -51,6 +52,10 @@ pub struct Cluster {
     pub algorithm: Algorithm,
     /// Whether requests are placed by a hash.
     pub hashes: bool,
+    /// Whether answers that are fine tell nothing that anybody asks for.
+    pub plain: bool,
+    /// What its tries have shown, and its circuit breaker.
+    pub guard: Arc<Guard>,
     /// The cookie that holds clients to their instances.
     pub sticky: Option<sticky::Plan>,
 }
@@ -117,6 +122,7 @@ struct Place {
     port: u16,
     subset: Option<Subset>,
     metrics: Arc<RouteMetrics>,
+    guard: Arc<Guard>,
     pickers: Vec<Made>,
 }
 
@@ -161,6 +167,7 @@ impl Clusters {
             port,
             subset: subset.cloned(),
             metrics: counters,
+            guard: Arc::new(Guard::new(service.as_str(), metrics)),
             pickers: Vec::new(),
         });
         self.by_name.insert(key, slot);
@@ -209,7 +216,7 @@ impl Clusters {
     fn cluster(&mut self, slot: Slot, from: &Sources<'_>, kept: &mut Kept) -> Option<Arc<Cluster>> {
         let place = self.slots.get(slot)?;
         let (service, port, subset) = (place.service.clone(), place.port, place.subset.clone());
-        let metrics = Arc::clone(&place.metrics);
+        let (metrics, watch) = (Arc::clone(&place.metrics), Arc::clone(&place.guard));
         let policy = self.policies.get(&service).cloned().unwrap_or_default();
         let algorithm = policy.balance.algorithm.unwrap_or_else(|| from.options.balance(&service));
         let own = from.view.instances(service.as_str());
@@ -238,6 +245,8 @@ impl Clusters {
             sticky.map(|sticky| sticky::Plan::new(sticky, &from.options.sticky_key, &service, &ready));
         let hashes = algorithm.hashes();
         let gate = self.gates.of(&service);
+        let rates = guard::watches_rates(&policy.outlier);
+        let plain = algorithm != Algorithm::PeakEwma && policy.breaker.is_none() && !rates;
         Some(Arc::new(Cluster {
             service,
             port,
@@ -253,6 +262,8 @@ impl Clusters {
             policy,
             algorithm,
             hashes,
+            plain,
+            guard: watch,
             sticky,
         }))
     }

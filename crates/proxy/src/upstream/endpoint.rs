@@ -10,6 +10,7 @@ use tutti_net::Addr;
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::routing::SlowStart;
 
+use super::passive::Passive;
 use crate::model::balance::ewma::Ewma;
 
 /// The requests and connections of one instance that are under way, over all workers and snapshots.
@@ -69,7 +70,9 @@ pub struct Endpoint {
     pub load: Arc<Load>,
     /// How long its answers take, for who asks. Bad news is believed at once.
     pub cost: Pace,
-    /// Until when it is passed over, in milliseconds of the engine's clock.
+    /// What its answers have shown.
+    pub passive: Passive,
+    /// Until when it is passed over for having refused a connection, in milliseconds of the engine's clock.
     cold_until: AtomicU64,
     /// Since when it takes traffic, in milliseconds of the engine's clock and one; 0: it does not.
     ready_since: AtomicU64,
@@ -124,6 +127,7 @@ impl Endpoint {
             hop,
             load,
             cost: Pace::default(),
+            passive: Passive::default(),
             cold_until: AtomicU64::new(0),
             ready_since: AtomicU64::new(0),
         }
@@ -136,6 +140,7 @@ impl Endpoint {
         } else if self.ready_since.load(Ordering::Relaxed) == 0 {
             self.ready_since.store(millis(now) + 1, Ordering::Relaxed);
             self.cost.clear();
+            self.passive.clear();
         }
     }
 
@@ -155,7 +160,7 @@ impl Endpoint {
 
     /// Whether it is not chosen while there are others.
     pub fn is_passed_over(&self, now: Duration) -> bool {
-        self.is_cold(now)
+        self.is_cold(now) || self.passive.is_ejected(now)
     }
 
     /// It refused a connection. Says whether that is news: then the catalog should hear of it.

@@ -18,6 +18,7 @@ mod faults;
 mod frames;
 mod guard;
 mod harness;
+mod health;
 mod hostile;
 mod http2;
 mod hygiene;

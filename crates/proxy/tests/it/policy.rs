@@ -152,7 +152,14 @@ async fn retries_do_not_become_a_storm() {
         instances.push(passing("a", ordinal, one.addr));
     }
     let rules = Retries { attempts: 9, on: vec![RetryOn::ServerError], ..quick() };
-    let tutti = Tutti::start(Options { workers: 2, ..in_turn() }, vec![retrying(rules)], instances).await;
+    let route = retrying(rules);
+    let tutti = Tutti::start(Options { workers: 2, ..in_turn() }, vec![route.clone()], instances).await;
+    // The budget alone: passive health would pass the bad ones over before they cost any.
+    let outlier = tutti_ports::routing::Outlier::off();
+    let alone = tutti_ports::routing::Upstream { outlier, ..Default::default() };
+    let serve = tutti_ports::routing::Serve::Http(vec![route]);
+    let upstreams = [(name("a"), alone)].into();
+    tutti.handle.apply(tutti_ports::routing::Routing { upstreams, ..routing(serve) }).await.unwrap();
     let mut clients = JoinSet::new();
     let good = Arc::new(AtomicU32::new(0));
     for _ in 0..40 {

@@ -21,6 +21,60 @@ pub(in crate::overlay) static UPSTREAM: Object = object(
         field("retry_budget", Shape::Object(&super::resilience::RETRY_BUDGET)),
         field("concurrency", super::resilience::CONCURRENCY),
         field("adaptive", super::resilience::ADAPTIVE),
+        field("outlier", Shape::Either(&[Shape::StrictBool, Shape::Object(&OUTLIER)])),
+        field("breaker", Shape::Either(&[Shape::StrictBool, Shape::Object(&BREAKER)])),
+    ],
+);
+
+const STREAK: Shape = Shape::Int(0, 10_000);
+const COUNT: Shape = Shape::Int(1, 1_000_000);
+const PERCENT: Shape = Shape::Int(1, 100);
+
+static OUTLIER: Object = object(
+    "the ejection of outliers",
+    &[
+        field("consecutive_5xx", STREAK),
+        field("consecutive_gateway_errors", STREAK),
+        field("consecutive_local_failures", STREAK),
+        field("success_rate", Shape::Object(&SUCCESS_RATE)),
+        field("failure_percentage", Shape::Object(&FAILURE_PERCENTAGE)),
+        field("latency", Shape::Object(&LATENCY)),
+        field("interval", Shape::Duration),
+        field("base_ejection", Shape::Duration),
+        field("max_ejection", Shape::Duration),
+        field("max_ejection_percent", Shape::Int(0, 100)),
+    ],
+);
+
+static SUCCESS_RATE: Object = object(
+    "a success rate",
+    &[field("stdev_factor", Shape::Number), field("minimum_hosts", COUNT), field("request_volume", COUNT)],
+);
+
+static FAILURE_PERCENTAGE: Object = object(
+    "a failure percentage",
+    &[field("threshold", PERCENT), field("minimum_hosts", COUNT), field("request_volume", COUNT)],
+);
+
+static LATENCY: Object = object(
+    "a rule for latency",
+    &[
+        field("factor", Shape::Number),
+        field("minimum", Shape::Duration),
+        field("minimum_hosts", COUNT),
+        field("request_volume", COUNT),
+    ],
+);
+
+static BREAKER: Object = object(
+    "a circuit breaker",
+    &[
+        field("window", Shape::Duration),
+        field("minimum", COUNT),
+        field("failure_percent", PERCENT),
+        field("open", Shape::Duration),
+        field("open_max", Shape::Duration),
+        field("probes", Shape::Int(1, 1_000)),
     ],
 );
 

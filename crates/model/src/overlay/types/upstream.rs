@@ -35,6 +35,112 @@ pub struct Upstream {
     pub adaptive: Option<Adaptive>,
     /// The service that takes over when instances are missing: `service` or `service:port`.
     pub failover: Option<String>,
+    /// When an instance is passed over for what its answers show; `false`: never.
+    pub outlier: Option<OutlierOrOff>,
+    /// When the service is not called at all for a while: `true`, or the whole. Default: it is always called.
+    pub breaker: Option<BreakerOrOn>,
+}
+
+/// When an instance is passed over.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OutlierOrOff {
+    /// Whether at all.
+    Whether(bool),
+    /// The rules.
+    Rules(Box<Outlier>),
+}
+
+/// When an instance is passed over. Names and meaning are Envoy's where it has them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outlier {
+    /// So many answers of 500 to 599 in a row; 0: not looked at. Default: 0.
+    pub consecutive_5xx: Option<u32>,
+    /// So many answers of 502, 503 or 504 in a row; 0: not looked at. Default: 5.
+    pub consecutive_gateway_errors: Option<u32>,
+    /// So many failures in a row to get an answer; 0: not looked at. Default: 5.
+    pub consecutive_local_failures: Option<u32>,
+    /// Fewer successes than its siblings have.
+    pub success_rate: Option<SuccessRate>,
+    /// More failures than a fixed share.
+    pub failure_percentage: Option<FailurePercentage>,
+    /// Slower than its siblings are.
+    pub latency: Option<Latency>,
+    /// How often rates are looked at. Default: `10s`.
+    pub interval: Option<String>,
+    /// How long it is passed over the first time; longer by this each further time. Default: `10s`.
+    pub base_ejection: Option<String>,
+    /// How long at most. Default: `5m`.
+    pub max_ejection: Option<String>,
+    /// So many percent of the instances at most, though one always may be if there are others. Default: 50.
+    pub max_ejection_percent: Option<u32>,
+}
+
+/// Success rates against each other.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SuccessRate {
+    /// So many standard deviations below the mean is an outlier. Default: 1.9.
+    pub stdev_factor: Option<f64>,
+    /// So many instances must have the volume. Default: 5.
+    pub minimum_hosts: Option<u32>,
+    /// So many requests in an interval make a rate count. Default: 100.
+    pub request_volume: Option<u32>,
+}
+
+/// A fixed share of failures.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FailurePercentage {
+    /// So many percent of failures are too many. Default: 85.
+    pub threshold: Option<u32>,
+    /// So many instances must have the volume. Default: 5.
+    pub minimum_hosts: Option<u32>,
+    /// So many requests in an interval make a rate count. Default: 50.
+    pub request_volume: Option<u32>,
+}
+
+/// Latencies against each other.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Latency {
+    /// So many times the median of the instances is too slow. Default: 3.
+    pub factor: Option<f64>,
+    /// What is faster than this is never too slow. Default: `50ms`.
+    pub minimum: Option<String>,
+    /// So many instances must have the volume. Default: 3.
+    pub minimum_hosts: Option<u32>,
+    /// So many requests in an interval make a latency count. Default: 20.
+    pub request_volume: Option<u32>,
+}
+
+/// When the service is not called.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum BreakerOrOn {
+    /// Whether at all.
+    Whether(bool),
+    /// The rules.
+    Rules(Breaker),
+}
+
+/// A circuit breaker.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Breaker {
+    /// Over how long failures are counted. Default: `10s`.
+    pub window: Option<String>,
+    /// Fewer requests than this in the window decide nothing. Default: 20.
+    pub minimum: Option<u32>,
+    /// It opens when so many percent of them fail. Default: 50.
+    pub failure_percent: Option<u32>,
+    /// How long it stays open the first time; twice as long each further time. Default: `5s`.
+    pub open: Option<String>,
+    /// How long at most. Default: `1m`.
+    pub open_max: Option<String>,
+    /// So many requests must succeed before it closes; so many are let through at a time. Default: 3.
+    pub probes: Option<u32>,
 }
 
 /// How an instance is chosen.

@@ -66,6 +66,48 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn health_has_sane_defaults_and_every_key_is_read() {
+    use tutti_ports::routing::{Breaker, LatencyRule, Outlier, Rate, SuccessRate};
+    let secs = Duration::from_secs;
+    assert_eq!(upstream("{outlier: false}").outlier, Outlier::off());
+    assert_eq!(upstream("{outlier: true, breaker: false}"), Upstream::default());
+    assert_eq!(upstream("{breaker: true}").breaker, Some(Breaker::default()));
+    let read = upstream(
+        "{outlier: {consecutive_5xx: 7, consecutive_gateway_errors: 3, consecutive_local_failures: 0, interval: 1s, \
+         base_ejection: 3s, max_ejection: 1m, max_ejection_percent: 30, success_rate: {stdev_factor: 1.5}, \
+         failure_percentage: {threshold: 60, minimum_hosts: 2, request_volume: 9}, latency: {minimum: 10ms}}, \
+         breaker: {window: 20s, minimum: 5, failure_percent: 30, open: 2s, open_max: 1s, probes: 1}}",
+    );
+    let wanted = Outlier {
+        consecutive_5xx: 7,
+        consecutive_gateway_errors: 3,
+        consecutive_local_failures: 0,
+        success_rate: Some(SuccessRate { stdev_factor: 1.5, minimum_hosts: 5, request_volume: 100 }),
+        failure_percentage: Some(Rate { threshold: 60, minimum_hosts: 2, request_volume: 9 }),
+        latency: Some(LatencyRule {
+            factor: 3.0,
+            minimum: Duration::from_millis(10),
+            minimum_hosts: 3,
+            request_volume: 20,
+        }),
+        interval: secs(1),
+        base_ejection: secs(3),
+        max_ejection: secs(60),
+        max_ejection_percent: 30,
+    };
+    assert_eq!(read.outlier, wanted);
+    let breaker = Breaker {
+        window: secs(20),
+        minimum: 5,
+        failure_percent: 30,
+        open: secs(2),
+        open_max: secs(2),
+        probes: 1,
+    };
+    assert_eq!(read.breaker, Some(breaker));
+}
+
+#[test]
 fn what_cannot_be_is_said() {
     for (text, part) in [
         ("{balance: fastest}", "fastest"),
@@ -83,6 +125,12 @@ fn what_cannot_be_is_said() {
         ("{failover: 'api:x'}", "is not `service` or `service:port`"),
         ("{slow_start: {minimum: 5}}", "window"),
         ("{panic_threshold: 101}", "100"),
+        ("{outlier: {latency: {factor: 1}}}", "`latency.factor` is more than 1"),
+        ("{outlier: {base_ejection: 0s}}", "`base_ejection` is longer than nothing"),
+        ("{outlier: {max_ejection_percent: 150}}", "100"),
+        ("{breaker: {window: 0s}}", "`window` is longer than nothing"),
+        ("{breaker: {failure_percent: 0}}", "failure_percent"),
+        ("{breaker: sometimes}", "breaker"),
         ("{ballance: random}", "did you mean `balance`"),
     ] {
         let problems = run(&format!("services: {{web: {{upstream: {text}}}}}")).unwrap_err();

@@ -89,3 +89,49 @@ fn what_does_not_change_is_kept_and_load_outlives_it() {
     drop((first, second, moved));
     assert!(clusters.load(&id).is_none());
 }
+
+#[test]
+fn a_new_instance_gets_a_tenth_at_first_and_its_whole_share_later() {
+    use crate::upstream::select::{Asked, Tried, select};
+    use tutti_ports::routing::{Balance, SlowStart};
+
+    let mut clusters = Clusters::default();
+    let service = ServiceName::new("catalog").unwrap();
+    clusters.slot(&service, 80, None, &Metrics::default());
+    let window = Duration::from_secs(100);
+    let slow_start = Some(SlowStart { window, minimum: 10 });
+    let options = Options::default();
+    let old = instance(1, "127.0.0.1:1", Health::Passing, 1);
+    let both = vec![old.clone(), instance(2, "127.0.0.1:2", Health::Passing, 1)];
+    let share = |clusters: &mut Clusters, algorithm, born: Duration, age: Duration| {
+        let algorithm = Some(algorithm);
+        let policy = Upstream {
+            balance: Balance { algorithm, slow_start, ..Balance::default() },
+            ..Upstream::default()
+        };
+        clusters.policies.insert(service.clone(), Arc::new(policy));
+        clusters.compile(&Sources {
+            view: &view(1, vec![old.clone()]),
+            options: &options,
+            now: born - window,
+        });
+        let compiled =
+            clusters.compile(&Sources { view: &view(2, both.clone()), options: &options, now: born });
+        let rng = Rng::seeded(9);
+        let new = (0..4_000).filter(|turn| {
+            let asked = Asked::turn(*turn);
+            let chosen = select(&compiled[0], &asked, &Tried::default(), &rng, born + age).unwrap();
+            chosen.instance.as_str() == "catalog-2"
+        });
+        new.count() as f64 / 4_000.0
+    };
+    let born = Duration::from_secs(1_000);
+    for (round, algorithm) in (1..).zip([Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::Random]) {
+        let born = born * round;
+        let mut at = |seconds| share(&mut clusters, algorithm, born, Duration::from_secs(seconds));
+        let (first, half, whole) = (at(0), at(50), at(100));
+        assert!((0.02..0.13).contains(&first), "{algorithm:?}: {first}");
+        assert!((0.2..0.42).contains(&half), "{algorithm:?}: {half}");
+        assert!((0.45..0.55).contains(&whole), "{algorithm:?}: {whole}");
+    }
+}
