@@ -132,6 +132,12 @@ codes! {
     UNAUTHENTICATED = 543, "The route needs a credential that is good";
     NOT_ALLOWED = 544, "The route is not for whoever asks";
     KEYS_UNKNOWN = 550, "The keys of an issuer of tokens cannot be had";
+    BODY_TOO_LARGE = 555, "The request's body is too large";
+    URI_TOO_LONG = 556, "The request's path or query is too long";
+    HEADER_TOO_LARGE = 557, "The request's header is too large";
+    METHOD_NOT_ALLOWED = 558, "The method is not allowed on this route";
+    UNSUPPORTED_TYPE = 559, "The type or coding of the request's body is not taken";
+    ANSWER_TOO_LARGE = 560, "The service's answer is too large";
     CLIENT_SLOW = 565, "The client sends its request too slowly";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";

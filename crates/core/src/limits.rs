@@ -280,6 +280,9 @@ pub const MIRRORS: usize = 256;
 /// Most mirrors of one route.
 pub const ROUTE_MIRRORS: usize = 8;
 
+/// Bodies that one worker compresses or decompresses at the same time, each with up to about 2 MiB of tables.
+pub const CODINGS: usize = 256;
+
 /// Transitions kept for each service, those of instances that are gone included.
 pub const TRANSITIONS_KEPT_OF_SERVICE: usize = 4_096;
 

@@ -264,6 +264,44 @@ impl Fault {
         Self { retry_after: Some(5), ..fault }
     }
 
+    /// The client's body is longer than the route takes.
+    pub fn too_large(limit: u64) -> Self {
+        let message = format!("the request's body is longer than {limit} bytes");
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        let fault = Self::new(code::BODY_TOO_LARGE, Kind::Invalid, Origin::Client, status, message);
+        Self { retry: Retry::Unsafe, ..fault }
+    }
+
+    /// The path or query is longer than the route takes.
+    pub fn uri_too_long(message: String) -> Self {
+        let status = StatusCode::URI_TOO_LONG;
+        Self::new(code::URI_TOO_LONG, Kind::Invalid, Origin::Client, status, message)
+    }
+
+    /// The header is larger than the route takes.
+    pub fn header_too_large(message: String) -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::new(code::HEADER_TOO_LARGE, Kind::Invalid, Origin::Client, status, message)
+    }
+
+    /// The route does not take the method.
+    pub fn method_not_allowed(method: &http::Method) -> Self {
+        let (status, message) = (StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not taken here"));
+        Self::new(code::METHOD_NOT_ALLOWED, Kind::Invalid, Origin::Client, status, message)
+    }
+
+    /// The route does not take such bodies.
+    pub fn unsupported(message: &str) -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(code::UNSUPPORTED_TYPE, Kind::Invalid, Origin::Client, status, message.to_owned())
+    }
+
+    /// A service's answer is longer than the route lets through.
+    pub fn answer_too_large(hop: &str, limit: u64) -> Self {
+        let message = format!("the answer is longer than {limit} bytes");
+        Self::upstream(code::ANSWER_TOO_LARGE, Kind::Exhausted, hop, message, Retry::Unsafe)
+    }
+
     /// The client's own body failed or stood still.
     pub fn client_body(message: String) -> Self {
         let status = StatusCode::REQUEST_TIMEOUT;

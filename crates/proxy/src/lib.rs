@@ -31,6 +31,7 @@ pub mod access_log;
 mod changes;
 pub mod clients;
 pub mod config;
+mod content;
 pub mod engine;
 pub mod error;
 pub mod guard;

@@ -7,6 +7,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -72,6 +73,8 @@ pub struct Worker {
     pub waiting: Cell<usize>,
     /// Copies of requests that are under way to mirrors.
     pub mirrors: Cell<usize>,
+    /// Bodies that are being compressed or decompressed.
+    pub codings: Arc<AtomicUsize>,
     /// What callers are called, for those seen last.
     pub stamps: RefCell<Stamps>,
     snapshot: RefCell<Arc<Snapshot>>,
@@ -197,6 +200,7 @@ pub async fn run(
         touched: Arc::new(Notify::new()),
         drivers: RefCell::default(),
         mirrors: Cell::new(0),
+        codings: Arc::default(),
         me: me.clone(),
         shared,
     });

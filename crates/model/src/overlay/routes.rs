@@ -1,5 +1,6 @@
 //! `routes:` become the routes of the gateway.
 
+mod content;
 mod filters;
 pub(super) mod resilience;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use tutti_core::{ServiceName, code};
 use tutti_ports::routing::{
-    Backend, Content, FieldMatch, Filter, HeaderEdit, Match, PathMatch, PathRewrite, RateLimit, Route,
-    Timeouts, ValueMatch,
+    Backend, FieldMatch, Filter, HeaderEdit, Match, PathMatch, PathRewrite, RateLimit, Route, Timeouts,
+    ValueMatch,
 };
 
 use super::Overlay;
@@ -77,6 +78,7 @@ impl Reader<'_> {
         let filters = self.filters(route);
         let backends = self.backends(route);
         let resilience = self.resilience(route);
+        let content = self.content(route);
         let name = route.name.clone().unwrap_or_else(|| format!("route-{}", at + 1));
         let guard = guard::guard(route, &name, self.node, self.common, self.folder, self.report);
         let length = |text: &Option<String>| -> Option<Duration> { duration::parse(text.as_ref()?).ok() };
@@ -94,7 +96,7 @@ impl Reader<'_> {
             backends,
             timeouts,
             guard,
-            content: Content::default(),
+            content,
             resilience,
         })
     }

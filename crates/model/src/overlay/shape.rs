@@ -3,6 +3,7 @@
 //! A test holds it against the types that the JSON Schema is made from.
 
 mod auth;
+mod content;
 mod filters;
 mod gateway;
 mod guard;
@@ -98,6 +99,19 @@ static ROUTE: Object = object(
         field("mirror", filters::MIRROR),
         field("request_headers", Shape::Object(&HEADERS)),
         field("response_headers", Shape::Object(&HEADERS)),
+        field("allow_methods", SEVERAL),
+        field("allow_content_types", SEVERAL),
+        field("max_request_body", Shape::Bytes),
+        field("max_response_body", Shape::Bytes),
+        field("max_header_fields", content::COUNT),
+        field("max_header_bytes", Shape::Bytes),
+        field("max_uri_bytes", Shape::Bytes),
+        field("max_query_bytes", Shape::Bytes),
+        field("max_query_parameters", content::COUNT),
+        field("cors", content::CORS),
+        field("security_headers", content::SECURITY),
+        field("compression", content::COMPRESSION),
+        field("decompress", content::DECOMPRESSION),
         field("timeout", Shape::Duration),
         field("per_try_timeout", Shape::Duration),
         field("idle_timeout", Shape::Duration),

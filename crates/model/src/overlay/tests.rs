@@ -380,6 +380,75 @@ routes:
 }
 
 #[test]
+fn routes_say_what_requests_and_responses_may_hold() {
+    use tutti_ports::routing::{Coding, Content};
+    let loaded = good(
+        "
+routes:
+  - name: all
+    to: web
+    allow_methods: [get, POST]
+    allow_content_types: [application/json, 'image/*', 'application/*+json']
+    max_request_body: 10M
+    max_response_body: 1g
+    max_header_fields: 50
+    max_header_bytes: 16k
+    max_uri_bytes: 2000
+    max_query_bytes: 1k
+    max_query_parameters: 20
+    cors: {origins: ['https://a.test', 'https://*.b.test', 'http://localhost:*'], methods: [put], headers: '*', credentials: true, max_age: 1h}
+    security_headers: {frame_options: none, content_security_policy: \"default-src 'self'\"}
+    compression: {codings: [zstd], min_size: 2k, types: text/*, level: 9}
+    decompress: {max_size: 1M, max_ratio: 10}
+  - {path: /a, to: web, compression: true, decompress: true, security_headers: true, cors: {origins: '*'}}
+  - {path: /b, to: web, compression: false, decompress: false, security_headers: false}
+",
+    );
+    let Serve::Http(routes) = &loaded.application.routing.listeners[0].serve else { panic!() };
+    let content = &routes[0].content;
+    assert_eq!(content.methods, ["GET", "POST"]);
+    assert_eq!((content.request.body, content.response_bytes), (Some(10 << 20), Some(1 << 30)));
+    assert_eq!((content.request.header_bytes, content.request.query_bytes), (Some(16 << 10), Some(1 << 10)));
+    assert_eq!((content.request.fields, content.request.query_parameters), (Some(50), Some(20)));
+    let cors = content.cors.as_ref().unwrap();
+    assert_eq!((cors.max_age_s, &cors.methods[..], cors.credentials), (3_600, &["PUT".to_owned()][..], true));
+    let security = content.security.as_ref().unwrap();
+    assert_eq!(
+        (security.frame_options.as_deref(), security.hsts.as_deref()),
+        (None, Some("max-age=31536000"))
+    );
+    let compression = content.compression.as_ref().unwrap();
+    assert_eq!(
+        (&compression.codings[..], compression.min_bytes, compression.level),
+        (&[Coding::Zstd][..], 2_048, 9)
+    );
+    assert_eq!(content.decompression.unwrap().max_ratio, 10);
+    let short = &routes[1].content;
+    assert!(short.compression.is_some() && short.decompression.is_some() && short.security.is_some());
+    assert_eq!(short.cors.as_ref().unwrap().max_age_s, 600);
+    assert_eq!(routes[2].content, Content::default());
+    for (keys, part) in [
+        ("allow_methods: 'a b'", "`A B` is not a name of HTTP"),
+        ("allow_content_types: json", "`json` is not a media type"),
+        ("compression: {types: '*/json'}", "`*/json` is not a media type"),
+        ("compression: {level: 10}", "10"),
+        ("compression: {codings: [deflate]}", "deflate"),
+        ("max_request_body: much", "is not a size"),
+        ("max_request_body: -1", "a size is not negative"),
+        ("max_header_fields: 0", "0"),
+        ("cors: {methods: [PUT]}", "origins"),
+        ("cors: {origins: a.test}", "`a.test` is not an origin"),
+        ("cors: {origins: '*', credentials: true}", "name the origins"),
+        ("cors: {origins: 'https://a.test', expose: '*', credentials: true}", "exposes nothing"),
+        ("cors: true", "cors"),
+        ("decompress: {max_ratio: 0}", "0"),
+    ] {
+        let text = bad(&format!("routes: [{{{keys}, to: web}}]"));
+        assert!(text.contains(part), "{keys}: {text}");
+    }
+}
+
+#[test]
 fn the_checked_in_schema_is_current() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/tutti.schema.json");
     let current = format!("{:#}\n", crate::schema());

@@ -5,6 +5,7 @@ pub mod resilience;
 use std::collections::BTreeMap;
 
 mod auth;
+pub mod content;
 pub mod filters;
 pub mod gateway;
 mod guard;
@@ -225,6 +226,32 @@ pub struct Route {
     pub request_headers: Option<HeaderEdit>,
     /// Edits of the response's header.
     pub response_headers: Option<HeaderEdit>,
+    /// The methods that are taken; others are answered 405.
+    pub allow_methods: Option<Several>,
+    /// The media types that bodies of requests may have, such as `application/json` or `image/*`; others are answered 415.
+    pub allow_content_types: Option<Several>,
+    /// Longest body of a request, such as `10M`; longer ones are answered 413.
+    pub max_request_body: Option<content::Size>,
+    /// Longest body of a response; longer ones are an error or are cut.
+    pub max_response_body: Option<content::Size>,
+    /// Most header fields of a request; more are answered 431.
+    pub max_header_fields: Option<u32>,
+    /// Most bytes of all header fields of a request; more are answered 431.
+    pub max_header_bytes: Option<content::Size>,
+    /// Longest path and query; longer ones are answered 414.
+    pub max_uri_bytes: Option<content::Size>,
+    /// Longest query; longer ones are answered 414.
+    pub max_query_bytes: Option<content::Size>,
+    /// Most parameters in the query; more are answered 414.
+    pub max_query_parameters: Option<u32>,
+    /// Which pages of other origins may read the answers. Preflights are answered by the gateway.
+    pub cors: Option<content::Cors>,
+    /// Adds header fields that tell browsers to be careful, where the service does not say them.
+    pub security_headers: Option<content::Switch<content::SecurityHeaders>>,
+    /// Compresses responses for clients that accept it.
+    pub compression: Option<content::Switch<content::Compression>>,
+    /// Decompresses the bodies of requests.
+    pub decompress: Option<content::Switch<content::Decompression>>,
     /// Longest time to the response's head, all tries together. `0s`: no limit.
     pub timeout: Option<String>,
     /// Longest time of one try.

@@ -22,7 +22,7 @@ use tutti_core::ServiceName;
 use crate::catalog::AppProtocol;
 
 pub use cidr::Cidr;
-pub use content::Content;
+pub use content::{Coding, Compression, Content, Cors, Decompression, RequestLimits, SecurityHeaders};
 pub use guard::{ApiKeys, Auth, Basic, Guard, Jwt, KeyPart, KeySource, Place, RateLimit, Unavailable};
 pub use limits::ClientLimits;
 pub use resilience::{

@@ -220,6 +220,7 @@ fn broke(exchange: &Exchange<'_>, pool: &Pool, error: SendError, kept: bool, ide
     };
     let text = tutti_core::error::chain(&error.cause);
     let (fault, how) = match &error.cause {
+        SendCause::RequestBody(BodyError::TooLarge(limit)) => (Fault::too_large(*limit as u64), How::Broke),
         SendCause::RequestBody(cause @ BodyError::Malformed(Origin::Client, _)) => {
             let fault = Fault::bad_request(format!("the request's body is malformed: {cause}"));
             (Fault { retry: Retry::Unsafe, ..fault }, How::Broke)

@@ -10,6 +10,7 @@
 //! | 5 [`route`] | finds the route | 404 |
 //! |   [`guard`] | refuses who may not ask, or asks too often | 403, 429, 503 |
 //! |   [`shield`] | where a route says so: waits for room, goes wrong on purpose, answers in place of the service | 503 |
+//! |   [`content`] | what the route takes: methods, types, sizes; preflights | 405, 413, 414, 415, 431 |
 //! | 6 [`filter`] | edits, rewrites, redirects | an answer |
 //! |   [`mirror`] | begins copies for services that are being tried out | |
 //! | 7 [`choose`] | picks a ready instance, waiting a moment for one that starts | 503 |
@@ -25,6 +26,7 @@ pub mod admit;
 pub mod attempt;
 pub mod challenge;
 pub mod choose;
+pub mod content;
 pub mod decode;
 pub mod filter;
 pub mod guard;
@@ -104,6 +106,8 @@ pub struct Exchange<'a> {
     pub backend: usize,
     /// What the route's guard found out.
     pub guarded: Option<Box<Guarded>>,
+    /// What the answer needs of the request.
+    pub asked: content::Asked,
     /// What the connection becomes.
     pub switched: Option<Switched>,
     /// What will be recorded.
@@ -138,6 +142,7 @@ pub async fn run(
         prefix: 0,
         backend: 0,
         guarded: None,
+        asked: content::Asked::default(),
         switched: None,
         entry,
     };
@@ -159,10 +164,19 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
         return Err(Fault::no_route("the listener does not serve HTTP any more".to_owned()).into());
     };
     let route = matched(exchange, routes)?;
+    if let Some(plan) = &route.content {
+        content::remember(exchange, plan);
+        if let Some(answer) = content::preflight(exchange, plan) {
+            return Err(Stop::Answer(Box::new(answer)));
+        }
+    }
     if route.guard.is_some() {
         guard::run(exchange, &route).await?;
     }
     deadline(exchange, &route)?;
+    if let Some(plan) = &route.content {
+        content::run(exchange, plan)?;
+    }
     let response = match &route.resilience {
         None => onward(exchange, &route).await?,
         // In a box, or every request would carry its weight.

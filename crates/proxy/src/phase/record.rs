@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 use http::uri::Uri;
@@ -135,6 +135,8 @@ pub struct Entry {
     pub upload: Option<Arc<Progress>>,
     /// Why it failed.
     pub fault: Option<(Code, Origin)>,
+    /// Set when the service's answer grew longer than the route lets through.
+    pub over: Option<Arc<AtomicBool>>,
     /// The status that was answered; until then, the client's leaving is what happened.
     pub status: u16,
     /// Bytes of a tunnel, from and to the client.
@@ -193,6 +195,7 @@ impl Entry {
             request_id: None,
             upload: None,
             fault: None,
+            over: None,
             status: CLIENT_GONE,
             tunnelled: (0, 0),
             seen: None,
@@ -243,6 +246,9 @@ impl Drop for Entry {
         let duration = self.started.elapsed();
         if self.status == CLIENT_GONE && self.fault.is_none() {
             self.fault = Some((code::CLIENT_GONE, Origin::Client));
+        }
+        if self.over.as_ref().is_some_and(|over| over.load(Ordering::Relaxed)) {
+            self.fault = Some((code::ANSWER_TOO_LARGE, Origin::Upstream));
         }
         let metrics = &self.recorder.metrics;
         self.recorder.under_way.fetch_sub(1, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use tutti_net::{Body, Stream, upgrade};
 
 use super::identify::REQUEST_ID;
 use super::record::Entry;
-use super::{Exchange, Stop};
+use super::{Exchange, Stop, content};
 use crate::error::Fault;
 use crate::metrics::Metrics;
 use crate::model::headers;
@@ -40,10 +40,14 @@ pub fn run(
         let grpc = exchange.form == Form::Grpc;
         response = response.map(|body| cut::at(body, deadline, grpc));
     }
-    Ok(match route.idle {
+    let response = match route.idle {
         Some(idle) => response.map(|body| body.with_idle_timeout(idle)),
         None => response,
-    })
+    };
+    match &route.content {
+        Some(plan) => content::write(exchange, plan, response),
+        None => Ok(response),
+    }
 }
 
 /// What the backend and then the route do to the response's header.
@@ -60,6 +64,9 @@ fn name(exchange: &Exchange<'_>, response: &mut Response<Body>) {
         && let Some(guard) = exchange.entry.route.as_ref().and_then(|route| route.guard.as_ref())
     {
         super::guard::tell(guard, guarded, response.headers_mut());
+    }
+    if let Some(plan) = exchange.entry.route.as_ref().and_then(|route| route.content.as_ref()) {
+        content::tell(exchange, plan, response);
     }
     if let Some(id) = &exchange.entry.request_id
         && !response.headers().contains_key(REQUEST_ID)

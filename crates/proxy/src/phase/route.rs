@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Exchange, Stop};
+use crate::content::cors;
 use crate::error::Fault;
 use crate::model::router::{Asked, host_key};
 use crate::snapshot::plan::{RoutePlan, Routes};
@@ -24,7 +25,15 @@ pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan
         method: request.method(),
         headers: request.headers(),
     };
-    let found = routes.router.find(&asked).and_then(|found| Some((found, routes.routes.get(found.route)?)));
+    let find = |asked: &Asked<'_>| {
+        routes.router.find(asked).and_then(|found| Some((found, routes.routes.get(found.route)?)))
+    };
+    // A preflight asks for another method, and the route of that method has the say.
+    let preflight = if routes.cors { cors::preflight_of(asked.method, asked.headers) } else { None };
+    let found = preflight
+        .and_then(|method| find(&Asked { method: &method, ..asked }))
+        .filter(|(_, route)| route.content.as_ref().is_some_and(|content| content.cors.is_some()))
+        .or_else(|| find(&asked));
     let Some((found, route)) = found else {
         let shown = if host.is_empty() { "no host" } else { &*host };
         let message = format!(

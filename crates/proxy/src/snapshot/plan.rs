@@ -13,6 +13,7 @@ use tutti_ports::routing::{self, Backend, ClientLimits, Filter, PathMatch, PathR
 
 use super::cluster::{Clusters, Slot};
 use crate::config::{Balance, Options};
+use crate::content::ContentPlan;
 use crate::error::ApplyError;
 use crate::guard::GuardPlan;
 use crate::guard::auth::keyring::Keyrings;
@@ -80,6 +81,8 @@ pub struct Routes {
     pub router: Router,
     /// The routes by position.
     pub routes: Vec<Arc<RoutePlan>>,
+    /// Whether a preflight must be looked for.
+    pub cors: bool,
     /// Where bytes go that turn out not to be HTTP. Doors only: there the port may speak anything.
     pub otherwise: Option<Target>,
 }
@@ -149,6 +152,8 @@ pub struct RoutePlan {
     pub guard: Option<Box<GuardPlan>>,
     /// What it does when things go wrong, if it says anything of it.
     pub resilience: Option<Box<resilience::plan::Plan>>,
+    /// What requests and responses may hold; `None`: anything.
+    pub content: Option<Box<ContentPlan>>,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
@@ -306,8 +311,9 @@ impl Compiler<'_> {
             Some(plan) => Ok(plan),
             None => self.route(listener, route).map(Arc::new),
         };
+        let cors = routes.iter().any(|route| route.content.cors.is_some());
         let routes = routes.iter().enumerate().map(plan).collect::<Result<_, _>>()?;
-        Ok(Routes { router, routes, otherwise: None })
+        Ok(Routes { router, routes, cors, otherwise: None })
     }
 
     /// Where a backend is.
@@ -373,6 +379,7 @@ impl Compiler<'_> {
             guard: GuardPlan::compile(&route.name, &route.guard, self.keyrings)
                 .map_err(|problem| invalid(&route.name, problem))?,
             resilience,
+            content: ContentPlan::compile(&route.content).map_err(|problem| invalid(&route.name, problem))?,
             metrics: self.metrics.route(listener, &route.name),
         })
     }

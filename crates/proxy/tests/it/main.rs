@@ -12,6 +12,7 @@
 mod auth;
 mod balance;
 mod bodies;
+mod content;
 mod door;
 mod drain;
 mod faults;
