@@ -4,6 +4,7 @@
 //! checked, whom it uses; and for the whole: the gateway and its routes. Variables are filled in as in a compose file,
 //! except in what a shell or the service itself will read: `run`, `setup` and `health.command`.
 
+mod acme;
 mod apply;
 mod auth;
 mod gateway;

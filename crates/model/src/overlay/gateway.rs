@@ -11,7 +11,7 @@ use tutti_ports::routing::{
 
 use super::types::gateway::ClientAuthMode;
 use super::types::{self, OneText};
-use super::{Overlay, routes};
+use super::{Overlay, acme, routes};
 use crate::app::Application;
 use crate::compose::environment::Environment;
 use crate::compose::paths;
@@ -64,7 +64,13 @@ pub(crate) fn gateway(
         let message = format!("HTTP and HTTPS cannot both be served at {https}");
         reader.report.error(code::CONFLICT, reader.span("https"), message);
     }
-    let transport = Transport { tls: Some(reader.tls(said.tls.as_ref())), limits: limits.clone() };
+    let mut tls = reader.tls(said.tls.as_ref());
+    let asked = said.tls.as_ref().and_then(|tls| tls.acme.as_ref());
+    tls.acme = asked.map(|said| {
+        let node = node.and_then(|node| node.get("tls")?.get("acme"));
+        acme::read(said, node, &routes, (&application.folder, env), reader.report)
+    });
+    let transport = Transport { tls: Some(tls), limits: limits.clone() };
     let redirected = said.https_redirect.unwrap_or(true);
     let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
     let secure =
@@ -143,7 +149,7 @@ impl Reader<'_> {
             ca: self.file(&auth.ca, at("client_auth").and_then(|node| node.get("ca"))),
             required: auth.mode.unwrap_or_default() == ClientAuthMode::Required,
         });
-        Tls { files, min_version, client_auth }
+        Tls { files, min_version, client_auth, acme: None }
     }
 
     /// A file of the project, which must be there.

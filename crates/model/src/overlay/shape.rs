@@ -2,6 +2,7 @@
 //!
 //! A test holds it against the types that the JSON Schema is made from.
 
+mod acme;
 mod auth;
 mod content;
 mod filters;

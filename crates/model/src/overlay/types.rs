@@ -4,6 +4,7 @@ pub mod resilience;
 
 use std::collections::BTreeMap;
 
+pub mod acme;
 mod auth;
 pub mod content;
 pub mod filters;

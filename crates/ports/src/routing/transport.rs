@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::limits::ClientLimits;
+use crate::certificates::Acme;
 
 /// What carries a listener. The default is plain TCP.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub struct Tls {
     pub files: Vec<CertificateFiles>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
+    /// An authority that is asked for certificates.
+    pub acme: Option<Acme>,
     /// Whether clients show certificates.
     pub client_auth: Option<ClientAuth>,
 }

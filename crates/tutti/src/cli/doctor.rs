@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::control::wire::Overview;
-use crate::doctor::{Finding, Verdict, examine_running, examine_standing};
+use crate::doctor::{Finding, Verdict, examine_certificates, examine_running, examine_standing};
 use crate::exit;
 use crate::term::{self, Style};
 
@@ -19,8 +19,11 @@ impl Doctor {
         let loaded = context.load()?;
         let overview: Option<Overview> =
             context.block_on(async { Ok(context.client()?.get("/v1/status").await.ok()) })?;
+        let certificates: Vec<tutti_trust::Standing> = context
+            .block_on(async { Ok(context.client()?.get("/v1/certificates").await.unwrap_or_default()) })?;
         let mut findings = overview.as_ref().map(examine_running).unwrap_or_default();
         findings.extend(examine_standing(&loaded.application, &context.data_dir()?, overview.is_some()));
+        findings.extend(examine_certificates(&certificates, std::time::SystemTime::now()));
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
         let worst = findings.first().map_or(Verdict::Good, |finding| finding.verdict);
         if context.json {

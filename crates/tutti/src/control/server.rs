@@ -41,6 +41,8 @@ pub(crate) struct Api {
     pub(crate) listeners: Box<dyn Fn() -> Vec<Listening> + Send + Sync>,
     /// Takes changed files into force.
     pub(crate) reload: Box<dyn Fn(LoadOptions) -> Reloading + Send + Sync>,
+    /// Certificates.
+    pub(crate) trust: Arc<tutti_trust::Handle>,
     /// Describes the data plane.
     pub(crate) routes: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Asks the process to end.
@@ -106,6 +108,7 @@ impl Api {
             (&Method::GET, "/v1/history") => self.history(&query).await,
             (&Method::GET, "/v1/rewrites") => Ok(ok(&self.supervisor.rewrites())),
             (&Method::GET, "/v1/routes") => Ok(ok(&(self.routes)())),
+            (&Method::GET, "/v1/certificates") => Ok(ok(&self.trust.standings().await)),
             (&Method::GET, "/v1/events") => Ok(streams::events(self.supervisor.events())),
             (&Method::GET, "/v1/logs") => self.logs(&query).await,
             (&Method::GET, "/v1/surroundings") => self.surroundings(&query).await,

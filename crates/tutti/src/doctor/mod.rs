@@ -1,11 +1,13 @@
 //! Finds out why something does not start: each finding says what was looked at, what is wrong, and what to do.
 
+mod certificates;
 mod listeners;
 mod running;
 mod standing;
 
 use serde::Serialize;
 
+pub(crate) use certificates::examine as examine_certificates;
 pub(crate) use listeners::owner_of;
 pub(crate) use running::examine as examine_running;
 pub(crate) use standing::examine as examine_standing;

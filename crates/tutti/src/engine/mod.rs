@@ -4,13 +4,15 @@
 //! |---|---|---|
 //! | data directory, store | | state |
 //! | registry | state | the catalog |
-//! | edge (the proxy) | the catalog | doors, traffic |
+//! | trust | state | certificates |
+//! | edge (the proxy) | the catalog, certificates | doors, traffic |
 //! | control socket | all of them | the command line |
 //! | supervisor | the catalog, doors, traffic | services |
 //!
 //! Stopped in the reverse order: services are drained while the control socket still tells how far that is and the proxy
 //! still knows their traffic, and the last transitions are written before the store closes.
 
+mod certificates;
 mod files;
 mod listeners;
 mod log;

@@ -8,17 +8,33 @@ use tutti_model::LoadOptions;
 use tutti_ports::routing::Routing;
 use tutti_supervisor::{Handle, Reloaded, SupervisorError};
 
-use super::listeners;
+use super::{certificates, listeners};
 use crate::control::wire::Listening;
 
 /// What is needed to take changed files into force.
 pub(super) struct Reloader {
-    supervisor: Handle,
-    proxy: tutti_proxy::Handle,
+    rooms: Rooms,
     /// Where the edge listens, for people.
     listeners: RwLock<Vec<Listening>>,
     /// One reload at a time.
     now: Mutex<Now>,
+}
+
+/// The rooms that changed files concern.
+pub(super) struct Rooms {
+    pub(super) supervisor: Handle,
+    pub(super) proxy: tutti_proxy::Handle,
+    pub(super) trust: Arc<tutti_trust::Handle>,
+}
+
+impl Rooms {
+    /// Takes certificates and routes into force, in this order: a listener shows what is there.
+    async fn route(&self, routing: &Routing) -> Result<(), SupervisorError> {
+        let wanted = self.trust.apply(certificates::policy(routing)).await;
+        wanted.map_err(|error| refused(tutti_core::error::chain(&error)))?;
+        let applied = self.proxy.apply(routing.clone()).await;
+        applied.map_err(|error| refused(tutti_core::error::chain(&error)))
+    }
 }
 
 /// What is in force.
@@ -31,16 +47,10 @@ struct Now {
 
 impl Reloader {
     /// `options` is how the running application was loaded.
-    pub(super) fn new(
-        supervisor: Handle,
-        proxy: tutti_proxy::Handle,
-        options: &LoadOptions,
-        folder: PathBuf,
-        routing: Routing,
-    ) -> Arc<Self> {
-        let listeners = RwLock::new(listeners::listening(&routing, &proxy.describe().listeners));
+    pub(super) fn new(rooms: Rooms, options: &LoadOptions, folder: PathBuf, routing: Routing) -> Arc<Self> {
+        let listeners = RwLock::new(listeners::listening(&routing, &rooms.proxy.describe().listeners));
         let now = Now { profiles: profiles(options), services: options.services.clone(), folder, routing };
-        Arc::new(Self { supervisor, proxy, listeners, now: Mutex::new(now) })
+        Arc::new(Self { rooms, listeners, now: Mutex::new(now) })
     }
 
     /// Where the edge listens, for people.
@@ -66,17 +76,19 @@ impl Reloader {
         }
         let routing = application.routing.clone();
         if routing != now.routing {
-            let applied = self.proxy.apply(routing.clone()).await;
-            applied.map_err(|error| refused(tutti_core::error::chain(&error)))?;
+            if let Err(error) = self.rooms.route(&routing).await {
+                // Certificates of routes that are not in force would be asked for in vain.
+                let _ = self.rooms.trust.apply(certificates::policy(&now.routing)).await;
+                return Err(error);
+            }
         }
-        let reloaded = self.supervisor.reload(Arc::new(application)).await;
+        let reloaded = self.rooms.supervisor.reload(Arc::new(application)).await;
         if reloaded.is_err() && routing != now.routing {
-            let back = self.proxy.apply(now.routing.clone()).await;
-            back.map_err(|error| refused(tutti_core::error::chain(&error)))?;
+            self.rooms.route(&now.routing).await?;
         }
         let reloaded = reloaded?;
         let mut shown = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
-        *shown = listeners::listening(&routing, &self.proxy.describe().listeners);
+        *shown = listeners::listening(&routing, &self.rooms.proxy.describe().listeners);
         *now = Now { profiles: active, services: named, folder: now.folder.clone(), routing };
         Ok(reloaded)
     }

@@ -18,9 +18,11 @@ use tutti_proxy::error::ApplyError;
 use tutti_registry::Registry;
 use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::{Deps, Handle, Supervisor};
+use tutti_trust::Trust;
 
+use super::certificates;
 use super::overview;
-use super::reload::Reloader;
+use super::reload::{Reloader, Rooms};
 use crate::control::{Api, bind, serve, socket_path};
 
 /// What the roles are made of.
@@ -42,7 +44,8 @@ impl Roles {
     /// Starts every role in the order of need.
     pub(super) async fn start(self, host: &mut Host) -> anyhow::Result<(Handle, Arc<Reloader>)> {
         let registry = self.registry(host).await?;
-        let proxy = self.edge(host, Arc::clone(&registry) as Arc<dyn Catalog>).await?;
+        let trust = self.trust(host).await?;
+        let proxy = self.edge(host, Arc::clone(&registry) as Arc<dyn Catalog>, Arc::clone(&trust)).await?;
         let deps = Deps::new(
             Arc::clone(&registry) as Arc<dyn Catalog>,
             Arc::new(proxy.clone()),
@@ -51,10 +54,11 @@ impl Roles {
         let (work, supervisor) = self.supervisor(deps)?;
         let (application, routing) = (&self.application, self.application.routing.clone());
         let folder = application.folder.clone();
-        let reloader = Reloader::new(supervisor.clone(), proxy.clone(), &self.options, folder, routing);
+        let rooms = Rooms { supervisor: supervisor.clone(), proxy: proxy.clone(), trust: Arc::clone(&trust) };
+        let reloader = Reloader::new(rooms, &self.options, folder, routing);
         let (shown, reloads) = (Arc::clone(&reloader), Arc::clone(&reloader));
         let (store, catalog) = (Arc::clone(&self.store), registry);
-        let metrics_of = (proxy.clone(), Arc::clone(&catalog), supervisor.clone());
+        let metrics_of = (proxy.clone(), Arc::clone(&catalog), supervisor.clone(), Arc::clone(&trust));
         let api = Api {
             overview: overview(application, self.started_at),
             supervisor: supervisor.clone(),
@@ -64,12 +68,14 @@ impl Roles {
                 metrics_of.0.metrics(page);
                 metrics_of.1.metrics().show(page);
                 metrics_of.2.metrics().show(page);
+                metrics_of.3.metrics().show(page);
             }),
             listeners: Box::new(move || shown.listeners()),
             reload: Box::new(move |options| {
                 let reloads = Arc::clone(&reloads);
                 Box::pin(async move { reloads.reload(options).await })
             }),
+            trust,
             routes: Box::new(move || serde_json::to_value(proxy.describe()).unwrap_or_default()),
             shutdown: {
                 let trigger = host.trigger();
@@ -95,13 +101,37 @@ impl Roles {
         Ok(handle)
     }
 
-    async fn edge(&self, host: &mut Host, catalog: Arc<dyn Catalog>) -> anyhow::Result<tutti_proxy::Handle> {
+    /// Certificates, before the listeners that show them.
+    async fn trust(&self, host: &mut Host) -> anyhow::Result<Arc<tutti_trust::Handle>> {
+        let deps = tutti_trust::Deps {
+            store: Arc::clone(&self.store) as Arc<dyn tutti_ports::state::Store>,
+            clock: Arc::new(SystemClock::new()),
+            rng: Rng::from_entropy(),
+        };
+        let options = certificates::options(self.data.path());
+        let policy = certificates::policy(&self.application.routing);
+        let (trust, handle) = Trust::new(deps, options, policy).await?;
+        host.start("trust", OnEnd::Shutdown, |ready, shutdown| async move {
+            ready.ready();
+            trust.run(async move { shutdown.drain().await }).await;
+            Ok(())
+        })
+        .await?;
+        Ok(handle)
+    }
+
+    async fn edge(
+        &self,
+        host: &mut Host,
+        catalog: Arc<dyn Catalog>,
+        trust: Arc<tutti_trust::Handle>,
+    ) -> anyhow::Result<tutti_proxy::Handle> {
         let options = tutti_proxy::Options {
             access_log: Some(AccessLogOptions::json(self.data.path().join("access.log"))),
             zone: std::env::var("TUTTI_ZONE").ok().filter(|zone| !zone.is_empty()),
             ..tutti_proxy::Options::default()
         };
-        let started = Proxy::start(options, self.application.routing.clone(), catalog, None).await;
+        let started = Proxy::start(options, self.application.routing.clone(), catalog, Some(trust)).await;
         let (proxy, handle) = started.map_err(who_has_it)?;
         host.start("edge", OnEnd::Shutdown, |ready, shutdown| async move {
             ready.ready();

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use crate::app::{App, free_port};
+
 fn tutti(home: &std::path::Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tutti"));
     command.args(args).env_remove("XDG_DATA_HOME").env("HOME", home);
@@ -57,4 +59,38 @@ fn an_authority_that_others_may_read_is_refused_with_a_code() {
     let said = tutti(home.path(), &["trust", "export"]);
     assert_eq!(said.status.code(), Some(1));
     assert!(text(&said.stderr).contains("TUT0701") && text(&said.stderr).contains("chmod 600"), "{said:?}");
+}
+
+#[test]
+fn https_works_without_any_certificate_of_ones_own() {
+    let (plain, secure) = (free_port(), free_port());
+    let overlay = format!(
+        "gateway: {{ listen: '127.0.0.1:{plain}', https: '127.0.0.1:{secure}' }}\nservices: {{ web: {{ run: [FIXTURE] }} }}\n\
+         routes:\n  - {{ path: /, to: web }}\n"
+    );
+    let home = tempfile::tempdir().unwrap();
+    let app = App::new("services: { web: { image: x, expose: [80] } }", &overlay)
+        .env("XDG_DATA_HOME", &home.path().display().to_string());
+    app.up();
+    let root = std::fs::read(home.path().join("tutti/authority/root.pem")).unwrap();
+    for host in ["localhost", "127.0.0.1", "api.localhost"] {
+        assert_eq!(secure_get(secure, host, root.clone()), (200, app.pids("web")[0].to_string()), "{host}");
+    }
+    let doctor = app.tutti(&["doctor", "--all"]);
+    assert!(doctor.out.contains("certificate localhost") && doctor.out.contains("good for"), "{doctor:?}");
+}
+
+/// GET / over TLS, believing this root alone.
+fn secure_get(port: u16, host: &str, root: Vec<u8>) -> (u16, String) {
+    use tutti_net::tls::client::{Options, Trust};
+    let options =
+        Options { trust: Trust::Authorities(root), server_name: host.to_owned(), ..Options::default() };
+    let tls = tutti_net::tls::Client::new(&options).unwrap();
+    let request = http::Request::get("/").header("host", format!("{host}:{port}"));
+    let request = request.body(tutti_net::Body::empty()).unwrap();
+    let limits = tutti_net::client::Limits { timeout: crate::app::PATIENCE, body_bytes: 1 << 20 };
+    let addr = tutti_net::Addr::Tcp(([127, 0, 0, 1], port).into());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(tutti_net::client::request_tls(&addr, &tls, request, limits)).unwrap();
+    (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
 }

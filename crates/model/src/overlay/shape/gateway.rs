@@ -1,5 +1,6 @@
 //! What `gateway:` may say.
 
+use super::acme::ACME;
 use super::{PORT, not_empty};
 use crate::compose::schema::{Object, Shape, field, object};
 
@@ -22,6 +23,7 @@ static TLS: Object = object(
     &[
         field("files", Shape::List(&Shape::Object(&FILES))),
         field("min_version", Shape::Scalar),
+        field("acme", Shape::Object(&ACME)),
         field("client_auth", Shape::Object(&CLIENT_AUTH)),
     ],
 );

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::acme::Acme;
 use super::{ClientLimits, OneText, RateLimits};
 
 /// The gateway.
@@ -33,6 +34,9 @@ pub struct Tls {
     pub files: Vec<CertificateFiles>,
     /// The oldest version that is spoken: `1.2` or `1.3`. Default: `1.2`.
     pub min_version: Option<String>,
+    /// Certificates of an authority that is asked by ACME. Without it and without `files`, the development authority of this user
+    /// issues them.
+    pub acme: Option<Acme>,
     /// Which clients show certificates. Default: none is asked.
     pub client_auth: Option<ClientAuth>,
 }
