@@ -21,7 +21,10 @@ pub(super) fn listening(routing: &Routing, bound: &[ListenerDescription]) -> Vec
             let (scheme, serves) = match &listener.serve {
                 Serve::Http(routes) => {
                     let backends = routes.iter().flat_map(|route| &route.backends);
-                    ("http", backends.map(|backend| backend.service.to_string()).collect::<BTreeSet<_>>())
+                    (
+                        if listener.transport.tls.is_some() { "https" } else { "http" },
+                        backends.map(|backend| backend.service.to_string()).collect::<BTreeSet<_>>(),
+                    )
                 }
                 Serve::Tcp(backend) => ("tcp", BTreeSet::from([backend.service.to_string()])),
             };
