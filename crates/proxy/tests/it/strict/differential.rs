@@ -88,8 +88,9 @@ fn program(name: &str) -> Option<PathBuf> {
         return Some(named.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/interop");
     let found = std::env::split_paths(&path)
-        .chain(["/usr/sbin".into()])
+        .chain(["/usr/sbin".into(), fetched])
         .map(|folder| folder.join(name))
         .find(|program| program.is_file());
     if found.is_none() {
@@ -165,9 +166,8 @@ fn fault(ours: &Reading, theirs: &BTreeMap<&str, Reading>) -> Option<&'static st
     Some("nobody has our reading, and ours is no beginning of theirs")
 }
 
-#[tokio::test]
-#[ignore = "starts nginx, HAProxy and Envoy"]
-async fn interop_smuggling() {
+/// Runs every case through all of them.
+pub async fn smuggling() {
     let folder = tempfile::tempdir().unwrap();
     let mut peers: Vec<Peer> = [
         start("nginx", folder.path(), nginx, &["-c"]),

@@ -2,7 +2,7 @@
 //! here. The cases are data: `requests.txt`, `responses.txt`.
 
 mod cases;
-mod differential;
+pub mod differential;
 mod hostile;
 mod pingora;
 mod wire;
