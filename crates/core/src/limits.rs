@@ -106,6 +106,15 @@ pub const HTTP2_CONTROL_PER_SECOND: u32 = 50;
 /// What one HTTP/2 stream may hold that its connection cannot take yet.
 pub const HTTP2_SEND_BUFFER: usize = 64 << 10;
 
+/// Longest first message of a TLS client that is read without a handshake; with post-quantum keys it has 2 kB.
+pub const TLS_HELLO_BYTES: usize = 16 << 10;
+
+/// Longest header of the PROXY protocol; with all its extensions it has some hundred bytes.
+pub const PROXY_HEADER_BYTES: usize = 4 << 10;
+
+/// How long a proxy in front may take for the header that it must begin with.
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Certificates that a process keeps parsed; what is older is parsed again when it is asked for.
 pub const TLS_KEYS: usize = 4_096;
 

@@ -8,6 +8,7 @@
 //! | [`stream`] | [`Stream`] over TCP, a Unix socket or TLS, [`Addr`], dialling, looking at the first bytes |
 //! | [`tls`] | TLS on both sides |
 //! | [`transport`] | what comes before a connection's first byte of HTTP |
+//! | [`proxy_protocol`] | who a connection is for, told by the proxy in front |
 //! | [`listen`] | [`Listener`]: sockets made the way a server needs them |
 //! | [`server`] | the accept loops: HTTP ([`serve`], [`serve_local`]) and plain bytes ([`server::serve_streams`]) |
 //! | [`drain`] | telling every connection to end gracefully, and when to cut |
@@ -45,6 +46,7 @@ pub mod h1;
 pub mod h2;
 pub mod listen;
 mod pace;
+pub mod proxy_protocol;
 mod resolve;
 pub mod server;
 pub mod stream;

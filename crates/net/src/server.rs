@@ -44,6 +44,8 @@ pub struct ConnectionInfo {
     pub serial: u64,
     /// What the TLS handshake has agreed on; `None` without TLS.
     pub tls: Option<Arc<TlsInfo>>,
+    /// The name for which a connection of TLS is passed on as it is; see [`Transport::passthrough`].
+    pub passed: Option<Arc<str>>,
 }
 
 /// A request that was refused before a handler saw it, for logs and metrics.
@@ -137,7 +139,8 @@ pub trait LocalHandler: 'static {
         None
     }
 
-    /// Takes over a stream that does not speak HTTP; see [`Settings::other_after`].
+    /// Takes over a stream that does not speak HTTP (see [`Settings::other_after`]), or is passed on unopened (see
+    /// [`ConnectionInfo::passed`]).
     fn other(&self, stream: Stream, connection: &ConnectionInfo) -> impl Future<Output = ()> {
         let _ = (stream, connection);
         std::future::ready(())
@@ -222,6 +225,10 @@ pub async fn serve<H: Handler>(
         let shared = Arc::clone(&shared);
         set.spawn(async move {
             let Some((stream, info)) = shared.carried(stream, info).await else { return };
+            if info.passed.is_some() {
+                // Who may run anywhere has nowhere to pass it on to.
+                return;
+            }
             if let Some((stream, info)) = shared.begin(stream, info).await {
                 match info.protocol {
                     Protocol::Http1 => shared.http1(stream, &info).await,
@@ -253,6 +260,9 @@ pub async fn serve_local<H: LocalHandler>(
         set.spawn_local(async move {
             let _counted = counted;
             let Some((mut stream, info)) = shared.carried(stream, info).await else { return };
+            if info.passed.is_some() {
+                return shared.handler.other(stream, &info).await;
+            }
             if let Some(after) = shared.settings.other_after {
                 let speaks = tokio::select! {
                     speaks = tokio::time::timeout(after, speaks_http(&mut stream)) => speaks.unwrap_or(false),

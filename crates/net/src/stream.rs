@@ -151,6 +151,16 @@ impl Stream {
         Ok(&self.unread)
     }
 
+    /// Takes bytes that were seen by [`Stream::peek`] off the stream.
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        self.unread.advance(bytes.min(self.unread.len()));
+    }
+
+    /// Sends the first bytes of a fresh stream; what a socket takes at once.
+    pub async fn begin_with(&mut self, bytes: &[u8]) -> io::Result<()> {
+        tokio::io::AsyncWriteExt::write_all(self, bytes).await
+    }
+
     /// A stream whose bytes go through a session.
     pub(crate) fn encrypted(session: tls::Session) -> Stream {
         Stream { io: Io::Tls(Box::new(session)), unread: BytesMut::new() }

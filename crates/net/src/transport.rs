@@ -1,24 +1,48 @@
-//! What comes before a connection's first byte of HTTP: TLS.
+//! What comes before a connection's first byte of HTTP: the PROXY protocol, TLS, and the choice to pass TLS on unopened.
 
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 use tutti_core::limits;
 
+use crate::proxy_protocol::{self, Header};
 use crate::server::{ConnectionInfo, Protocol};
-use crate::stream::Stream;
-use crate::tls::{self, server::HandshakeError};
+use crate::stream::{Addr, Stream};
+use crate::tls::{self, hello, server::HandshakeError};
+
+/// Says of an address whether it is one of the proxies in front.
+pub type Proxies = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// Says of a name, in lower case, whether it is one of these.
+pub type Names = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// How the connections of a listener are carried.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Transport {
+    /// Whose connections must begin with a header of the PROXY protocol, which is believed. Those of others are taken as
+    /// they come, and a header from them is what it looks like in the protocol that is spoken: malformed.
+    pub proxies: Option<Proxies>,
+    /// Which connections are not opened but passed on, by the name that the client asks for.
+    pub passthrough: Option<Names>,
     /// TLS.
     pub tls: Option<Arc<tls::Server>>,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("tls", &self.tls).finish_non_exhaustive()
+    }
 }
 
 /// Why a connection did not come as far as its first request.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// A proxy in front did not say whom it speaks for.
+    #[error("a proxy in front did not begin with its header")]
+    ProxyHeader(#[source] HeaderError),
     /// The TLS handshake failed.
     #[error("the TLS handshake failed")]
     Handshake(#[source] HandshakeError),
@@ -30,10 +54,22 @@ pub enum Failure {
     Silent,
 }
 
+/// Why there is no header of the PROXY protocol.
+#[derive(Debug, thiserror::Error)]
+pub enum HeaderError {
+    /// It is not one.
+    #[error(transparent)]
+    Malformed(#[from] proxy_protocol::Malformed),
+    /// It did not come.
+    #[error("it did not come whole within {:?}", limits::PROXY_HEADER_TIMEOUT)]
+    Missing,
+}
+
 impl Failure {
     /// One word for metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
+            Failure::ProxyHeader(_) => "proxy_header",
             Failure::Handshake(error) => error.as_str(),
             Failure::PlainHttp => "plain_http",
             Failure::Silent => "silent",
@@ -52,14 +88,31 @@ impl Transport {
         mut stream: Stream,
         mut info: ConnectionInfo,
     ) -> Result<(Stream, ConnectionInfo), (Failure, ConnectionInfo, Option<Stream>)> {
+        if let (Some(is_proxy), Some(peer)) = (&self.proxies, info.peer.socket_addr())
+            && is_proxy(peer.ip())
+        {
+            let header = timeout(limits::PROXY_HEADER_TIMEOUT, proxy_header(&mut stream)).await;
+            match header.unwrap_or(Err(HeaderError::Missing)) {
+                Ok(Header::For { from, .. }) => info.peer = Addr::Tcp(canonical(from)),
+                Ok(Header::Own) => {}
+                Err(error) => return Err((Failure::ProxyHeader(error), info, None)),
+            }
+        }
         let Some(server) = &self.tls else { return Ok((stream, info)) };
-        let first = tokio::time::timeout(limits::TLS_HANDSHAKE_TIMEOUT, stream.peek(1)).await;
+        let first = timeout(limits::TLS_HANDSHAKE_TIMEOUT, stream.peek(1)).await;
         match first.ok().and_then(Result::ok).and_then(<[u8]>::first) {
             None => return Err((Failure::Silent, info, None)),
             Some(first) if *first != HANDSHAKE && first.is_ascii_uppercase() => {
                 return Err((Failure::PlainHttp, info, Some(stream)));
             }
             Some(_) => {}
+        }
+        if let Some(is_passed) = &self.passthrough {
+            let asked = timeout(limits::TLS_HANDSHAKE_TIMEOUT, asked_name(&mut stream)).await;
+            if let Some(name) = asked.ok().flatten().filter(|name| is_passed(name)) {
+                info.passed = Some(Arc::from(name));
+                return Ok((stream, info));
+            }
         }
         match server.accept(stream).await {
             Ok((stream, told)) => {
@@ -68,6 +121,42 @@ impl Transport {
                 Ok((stream, info))
             }
             Err(error) => Err((Failure::Handshake(error), info, None)),
+        }
+    }
+}
+
+fn canonical(addr: std::net::SocketAddr) -> std::net::SocketAddr {
+    std::net::SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// Reads a header of the PROXY protocol off the stream.
+async fn proxy_header(stream: &mut Stream) -> Result<Header, HeaderError> {
+    let mut want = 1;
+    loop {
+        let seen = stream.peek(want).await.map_err(|_| HeaderError::Missing)?;
+        let length = seen.len();
+        if let Some((header, taken)) = proxy_protocol::read(seen)? {
+            stream.skip(taken);
+            return Ok(header);
+        }
+        if length < want {
+            return Err(HeaderError::Missing);
+        }
+        want = length + 1;
+    }
+}
+
+/// The name that a client asks for, without taking anything off the stream. `None` also for what is malformed: whoever ends
+/// TLS has its own words for that.
+async fn asked_name(stream: &mut Stream) -> Option<String> {
+    let mut want = 1;
+    loop {
+        let seen = stream.peek(want).await.ok()?;
+        let length = seen.len();
+        match hello::read(seen) {
+            Ok(Some(hello)) => return hello.sni,
+            Ok(None) if length >= want => want = length + 1,
+            Ok(None) | Err(_) => return None,
         }
     }
 }
@@ -87,10 +176,10 @@ pub(crate) async fn refuse_plain(mut stream: Stream) {
             let read = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024]).await?;
             left = left.saturating_sub(read);
             if read == 0 || left == 0 {
-                return std::io::Result::Ok(());
+                return io::Result::Ok(());
             }
         }
     };
     // Whoever does not want to hear it need not.
-    let _ = tokio::time::timeout(limits::HTTP_LINGER_TIME, farewell).await;
+    let _ = timeout(limits::HTTP_LINGER_TIME, farewell).await;
 }

@@ -8,9 +8,11 @@
 //! | [`key`] | [`Key`]: a certificate chain with its private key, parsed once |
 //! | [`server`] | [`Server`]: what a listener needs; asks for the certificate in every handshake |
 //! | [`client`] | [`Client`]: how connections to servers are made |
+//! | [`hello`] | the first message, read without a handshake, so that a connection can be passed on by its name |
 
 pub mod client;
 mod gate;
+pub mod hello;
 pub mod key;
 pub mod server;
 pub(crate) mod stream;

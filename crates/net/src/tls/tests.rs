@@ -146,7 +146,7 @@ fn start(shelf: &Arc<Shelf>, options: &Options) -> Running {
     let (drainer, signal) = Drainer::new();
     let keys = Arc::clone(shelf) as Arc<dyn Keys>;
     let tls = Server::new(keys, options, &Tickets::new().unwrap()).unwrap();
-    let transport = Arc::new(Transport { tls: Some(Arc::new(tls)) });
+    let transport = Arc::new(Transport { tls: Some(Arc::new(tls)), ..Transport::default() });
     let (failures, begun) = tokio::sync::mpsc::unbounded_channel();
     let handler = Arc::new(Telling { transport, failures });
     let task = tokio::spawn(crate::serve(listener, handler, Settings::named("test"), signal));
