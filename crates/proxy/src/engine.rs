@@ -1,6 +1,5 @@
 //! The engine: starts the workers, and makes snapshots of what the configuration and the catalog say.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,13 +10,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tutti_core::{ServiceName, limits};
 use tutti_ports::catalog::{AppProtocol, Catalog, View};
 use tutti_ports::certificates::Certificates;
-use tutti_ports::rate::{Policy, RateStore};
+use tutti_ports::rate::RateStore;
 use tutti_ports::routing::{Backend, Routing, Serve};
 
 use crate::access_log::{self, Opened};
 use crate::changes::Changes;
 use crate::clients::Clients;
 use crate::config::Options;
+use crate::control::{Control, check, policies};
 use crate::error::ApplyError;
 use crate::guard::auth::keyring::{Keeper, Keyrings};
 use crate::guard::identity::Fields;
@@ -26,7 +26,7 @@ use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::phase::record::Recorder;
 use crate::snapshot::Snapshot;
-use crate::snapshot::cluster::{Clusters, Sources};
+use crate::snapshot::cluster::Sources;
 use crate::snapshot::plan::{Compiler, ListenerPlan};
 use crate::transport::Book;
 use crate::worker::{self, Command};
@@ -58,42 +58,6 @@ pub struct Shared {
     adoption: Notify,
     /// Ends the control thread, and refuses changes from then on.
     pub(crate) closed: watch::Sender<bool>,
-}
-
-/// What makes snapshots; one at a time.
-pub(crate) struct Control {
-    pub(crate) clusters: Clusters,
-    keyrings: Keyrings,
-    /// Header fields that only we set, as the routes that are being compiled say.
-    identity: Option<Arc<Fields>>,
-    edge: Vec<(tutti_ports::routing::Listener, Arc<ListenerPlan>)>,
-    doors: BTreeMap<(ServiceName, u16), Arc<ListenerPlan>>,
-    view: Arc<View>,
-    generation: u64,
-    keys: u64,
-    book: Book,
-    /// The last change of routes that is in force, by its number.
-    changed: u64,
-    /// When the next one may be.
-    next_change: tokio::time::Instant,
-}
-
-impl Control {
-    fn new(view: Arc<View>, book: Book) -> Self {
-        Self {
-            clusters: Clusters::default(),
-            keyrings: Keyrings::default(),
-            identity: None,
-            edge: Vec::new(),
-            doors: BTreeMap::new(),
-            view,
-            generation: 0,
-            keys: 0,
-            book,
-            changed: 0,
-            next_change: tokio::time::Instant::now(),
-        }
-    }
 }
 
 /// The running data plane. Its threads end, and are joined, with [`Proxy::shutdown`] or when it is dropped.
@@ -490,33 +454,4 @@ impl Shared {
         self.snapshots.send_replace(Arc::new(snapshot));
         control.generation
     }
-}
-
-/// The rate limits that are in force.
-fn policies<'a>(plans: impl Iterator<Item = &'a ListenerPlan>) -> Vec<Arc<Policy>> {
-    let routes = plans.filter_map(|plan| match &plan.serve {
-        crate::snapshot::plan::Serve::Http(routes) => Some(&routes.routes),
-        crate::snapshot::plan::Serve::Tcp(_) => None,
-    });
-    let guards = routes.flatten().filter_map(|route| route.guard.as_ref()?.limits.as_ref());
-    let limits = guards.flat_map(|limits| limits.stages.iter().flatten());
-    limits.map(|limit| Arc::clone(&limit.policy)).collect()
-}
-
-/// Refuses listeners that would stand in each other's way.
-fn check(routing: &Routing) -> Result<(), ApplyError> {
-    if routing.listeners.len() > limits::LISTENERS {
-        return Err(ApplyError::TooMany(limits::LISTENERS));
-    }
-    for (at, listener) in routing.listeners.iter().enumerate() {
-        for other in routing.listeners.iter().take(at) {
-            if other.name == listener.name {
-                return Err(ApplyError::Duplicate { what: "name", value: listener.name.clone() });
-            }
-            if other.bind == listener.bind && listener.bind.port() != 0 {
-                return Err(ApplyError::Duplicate { what: "address", value: listener.bind.to_string() });
-            }
-        }
-    }
-    Ok(())
 }

@@ -32,6 +32,7 @@ mod changes;
 pub mod clients;
 pub mod config;
 mod content;
+mod control;
 pub mod engine;
 pub mod error;
 pub mod guard;

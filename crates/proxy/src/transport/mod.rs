@@ -84,7 +84,10 @@ impl Book {
         {
             return Ok(Some(Arc::clone(made)));
         }
-        let made = Arc::new(Transport { tls: Some(Arc::new(self.tls(&listener.name, tls, http)?)) });
+        let made = Arc::new(Transport {
+            tls: Some(Arc::new(self.tls(&listener.name, tls, http)?)),
+            ..Transport::default()
+        });
         self.known.insert(listener.name.clone(), (listener.transport.clone(), http, Arc::clone(&made)));
         Ok(Some(made))
     }

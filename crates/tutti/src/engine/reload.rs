@@ -75,12 +75,12 @@ impl Reloader {
             )));
         }
         let routing = application.routing.clone();
-        if routing != now.routing {
-            if let Err(error) = self.rooms.route(&routing).await {
-                // Certificates of routes that are not in force would be asked for in vain.
-                let _ = self.rooms.trust.apply(certificates::policy(&now.routing)).await;
-                return Err(error);
-            }
+        if routing != now.routing
+            && let Err(error) = self.rooms.route(&routing).await
+        {
+            // Certificates of routes that are not in force would be asked for in vain.
+            let _ = self.rooms.trust.apply(certificates::policy(&now.routing)).await;
+            return Err(error);
         }
         let reloaded = self.rooms.supervisor.reload(Arc::new(application)).await;
         if reloaded.is_err() && routing != now.routing {
