@@ -104,7 +104,7 @@ mod tests {
         assert!(matches!(seal.open_sealed("b", &sealed), Err(TrustError::Sealed(_))));
         assert!(Seal::open(other.path()).unwrap().open_sealed("a", &sealed).is_err());
         assert_ne!(seal.seal("a", b"secret").unwrap(), sealed, "the nonce is never the same");
-        for broken in ["", "AQ==", "!", sealed.get(4..).unwrap(), &sealed.replacen("AQ", "AA", 1)] {
+        for broken in ["", "AQ==", "!", sealed.get(4..).unwrap(), &sealed.replacen('A', "B", 1)] {
             assert!(seal.open_sealed("a", broken).is_err(), "{broken}");
         }
     }
