@@ -39,6 +39,18 @@ impl Scenario {
         Scenario::Jwt,
     ];
 
+    /// What proxies without tokens of their own are put to.
+    pub const WITHOUT_JWT: [Scenario; 8] = [
+        Scenario::Small,
+        Scenario::Large,
+        Scenario::Fresh,
+        Scenario::H2,
+        Scenario::Grpc,
+        Scenario::Handshake,
+        Scenario::Resumed,
+        Scenario::Limited,
+    ];
+
     /// Its name, as it is asked for.
     pub fn name(self) -> &'static str {
         match self {

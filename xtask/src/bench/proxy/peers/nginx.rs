@@ -7,17 +7,6 @@ use anyhow::Result;
 use super::{Place, Running, routes};
 use crate::bench::proxy::scenario::Scenario;
 
-const DOES: &[Scenario] = &[
-    Scenario::Small,
-    Scenario::Large,
-    Scenario::Fresh,
-    Scenario::H2,
-    Scenario::Grpc,
-    Scenario::Handshake,
-    Scenario::Resumed,
-    Scenario::Limited,
-];
-
 impl Place<'_> {
     /// nginx as a proxy. It has no HTTP/2 to upstreams but for gRPC, and no JWT.
     pub(super) fn nginx(&self) -> Result<Running> {
@@ -49,6 +38,6 @@ impl Place<'_> {
         let path = self.write("nginx.conf", &config)?;
         let mut command = Command::new("nginx");
         command.arg("-c").arg(path);
-        self.peer("nginx", ports, DOES, command)
+        self.peer("nginx", ports, &Scenario::WITHOUT_JWT, command)
     }
 }

@@ -7,17 +7,6 @@ use anyhow::Result;
 use super::{Place, Running, routes};
 use crate::bench::proxy::scenario::Scenario;
 
-const DOES: &[Scenario] = &[
-    Scenario::Small,
-    Scenario::Large,
-    Scenario::Fresh,
-    Scenario::H2,
-    Scenario::Grpc,
-    Scenario::Handshake,
-    Scenario::Resumed,
-    Scenario::Limited,
-];
-
 impl Place<'_> {
     /// Traefik. It has no JWT of its own.
     pub(super) fn traefik(&self) -> Result<Running> {
@@ -53,6 +42,6 @@ impl Place<'_> {
         let path = self.write("traefik.yaml", &config)?;
         let mut command = Command::new(program);
         command.arg(format!("--configFile={}", path.display())).env("GOMAXPROCS", "1");
-        self.peer("traefik", ports, DOES, command)
+        self.peer("traefik", ports, &Scenario::WITHOUT_JWT, command)
     }
 }
