@@ -1,5 +1,10 @@
 //! The server's side: handshakes, with the certificate asked for anew in each.
+//!
+//! One configuration serves all handshakes of a listener; it never changes, and whatever can be set differently is another
+//! [`Server`]. What may change under way, the certificates, is behind [`Keys`]. Over TCP the certificate is found before the
+//! handshake goes on, since one that is made on demand takes a while, and is handed to the library with it.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -79,8 +84,8 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Tickets(Arc<dyn ProducesTickets>);
 
-impl std::fmt::Debug for Tickets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tickets")
     }
 }
@@ -139,50 +144,60 @@ impl HandshakeError {
 /// What a listener needs for TLS.
 pub struct Server {
     keys: Arc<dyn Keys>,
-    config: ServerConfig,
-    /// For an authority's look at a challenge: it has no certificate to show.
-    acme: ServerConfig,
+    config: Arc<ServerConfig>,
+    /// For an authority's look at a challenge.
+    acme: Arc<ServerConfig>,
     timeout: Duration,
     gate: Gate,
 }
 
-impl std::fmt::Debug for Server {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").finish_non_exhaustive()
     }
 }
 
-/// The one certificate of one handshake.
-#[derive(Debug)]
-struct Chosen(Arc<CertifiedKey>);
+tokio::task_local! {
+    /// The certificate of the handshake that is being polled, or that there is none for it.
+    static FOUND: Option<Arc<Key>>;
+}
 
-impl ResolvesServerCert for Chosen {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
+/// Tells the library which certificate to show.
+struct Resolver(Arc<dyn Keys>);
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
     }
 }
 
-/// No certificate yet: [`Server::begin`] puts one in its place.
-#[derive(Debug)]
-struct Unchosen;
-
-impl ResolvesServerCert for Unchosen {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        None
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let key = match FOUND.try_with(Option::clone) {
+            Ok(found) => found,
+            Err(_) => self.0.current(hello.server_name().map(in_our_form).as_deref()),
+        };
+        Some(Arc::clone(&key?.certified))
     }
+}
+
+/// A name as [`Keys`] has it.
+fn in_our_form(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 impl Server {
     /// Checks the options and prepares.
     pub fn new(keys: Arc<dyn Keys>, options: &Options, tickets: &Tickets) -> Result<Self, SetupError> {
-        let mut config = base(options.oldest, &options.client_auth)?;
+        let mut config = base(&keys, options.oldest, &options.client_auth)?;
         config.alpn_protocols.clone_from(&options.alpn);
         config.ticketer = Arc::clone(&tickets.0);
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        let mut acme = base(Version::Tls12, &ClientAuth::None)?;
+        let mut acme = base(&keys, Version::Tls12, &ClientAuth::None)?;
         acme.alpn_protocols = vec![ACME.to_vec()];
         acme.send_tls13_tickets = 0;
         acme.session_storage = Arc::new(NoServerSessionStorage {});
+        let (config, acme) = (Arc::new(config), Arc::new(acme));
         Ok(Self { keys, config, acme, timeout: options.timeout, gate: Gate::new(options.handshakes) })
     }
 
@@ -202,11 +217,12 @@ impl Server {
         let start =
             LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(HandshakeError::Failed)?;
         let hello = start.client_hello();
-        let sni = hello.server_name().map(|name| name.trim_end_matches('.').to_ascii_lowercase());
+        let sni = hello.server_name().map(in_our_form);
         let looks = hello.alpn().is_some_and(|mut alpn| (alpn.next(), alpn.next()) == (Some(ACME), None));
         if looks && let Some(key) = sni.as_deref().and_then(|name| self.keys.challenge(name)) {
-            let config = with(&self.acme, &key);
-            let mut stream = start.into_stream(config).await.map_err(HandshakeError::Failed)?;
+            let config = Arc::clone(&self.acme);
+            let shown = FOUND.scope(Some(key), async { start.into_stream(config).await });
+            let mut stream = shown.await.map_err(HandshakeError::Failed)?;
             // The connection ends with the handshake (RFC 8737 section 3).
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
             return Err(HandshakeError::Challenge);
@@ -215,12 +231,12 @@ impl Server {
         if let (None, Some(name)) = (&key, &sni) {
             key = self.keys.obtain(name).await;
         }
-        let Some(key) = key else {
-            // Fails, and tells the client so in the words of TLS.
-            let _ = start.into_stream(Arc::new(self.config.clone())).await;
-            return Err(HandshakeError::NoCertificate(sni));
-        };
-        let accepted = start.into_stream(with(&self.config, &key)).await.map_err(HandshakeError::Failed)?;
+        // The future does its first steps at once, so it is made inside of the scope.
+        let config = Arc::clone(&self.config);
+        let made = FOUND.scope(key.clone(), async { start.into_stream(config).await }).await;
+        // Without a certificate it fails, and tells the client so in the words of TLS.
+        let Some(key) = key else { return Err(HandshakeError::NoCertificate(sni)) };
+        let accepted = made.map_err(HandshakeError::Failed)?;
         let (_, session) = accepted.get_ref();
         let mut told = info(session);
         told.client = session.peer_certificates().and_then(|chain| key::describe(chain.first()?));
@@ -230,13 +246,7 @@ impl Server {
     }
 }
 
-fn with(config: &ServerConfig, key: &Key) -> Arc<ServerConfig> {
-    let mut config = config.clone();
-    config.cert_resolver = Arc::new(Chosen(Arc::clone(&key.certified)));
-    Arc::new(config)
-}
-
-fn base(oldest: Version, clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
+fn base(keys: &Arc<dyn Keys>, oldest: Version, clients: &ClientAuth) -> Result<ServerConfig, SetupError> {
     let versions: &[_] = match oldest {
         Version::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         Version::Tls13 => &[&rustls::version::TLS13],
@@ -255,7 +265,7 @@ fn base(oldest: Version, clients: &ClientAuth) -> Result<ServerConfig, SetupErro
             builder.with_client_cert_verifier(verifier)
         }
     };
-    Ok(builder.with_cert_resolver(Arc::new(Unchosen)))
+    Ok(builder.with_cert_resolver(Arc::new(Resolver(Arc::clone(keys)))))
 }
 
 /// Authorities out of PEM; otherwise what is wrong.

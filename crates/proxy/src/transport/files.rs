@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tutti_core::code;
 use tutti_net::tls::Key;
 use tutti_ports::routing::CertificateFiles;
@@ -25,9 +26,11 @@ type Stamp = Option<(i64, i64, u64, u64)>;
 /// The certificates of one listener's files.
 pub struct FileKeys {
     files: Vec<CertificateFiles>,
-    loaded: RwLock<Loaded>,
+    /// Looked at in every handshake, so never locked.
+    loaded: ArcSwap<Loaded>,
 }
 
+#[derive(Clone)]
 struct Loaded {
     /// Of all files, as they were when they were last looked at.
     stamps: Vec<Stamp>,
@@ -42,39 +45,38 @@ impl FileKeys {
     pub fn load(files: &[CertificateFiles]) -> Result<Self, TransportError> {
         let stamps = stamps(files);
         let loaded = Loaded::read(files, stamps)?;
-        Ok(Self { files: files.to_vec(), loaded: RwLock::new(loaded) })
+        Ok(Self { files: files.to_vec(), loaded: ArcSwap::from_pointee(loaded) })
     }
 
     /// The certificate for a name.
     pub fn find(&self, name: &str) -> Option<Arc<Key>> {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.loaded.load();
         let below = || loaded.by_suffix.get(name.split_once('.')?.1);
         loaded.by_name.get(name).or_else(below).cloned()
     }
 
     /// The first certificate.
     pub fn first(&self) -> Option<Arc<Key>> {
-        self.loaded.read().unwrap_or_else(PoisonError::into_inner).first.clone()
+        self.loaded.load().first.clone()
     }
 
     /// Looks at the files, and reads them if one has changed.
     pub fn refresh(&self) {
         let stamps = stamps(&self.files);
-        if self.loaded.read().unwrap_or_else(PoisonError::into_inner).stamps == stamps {
+        let before = self.loaded.load_full();
+        if before.stamps == stamps {
             return;
         }
-        let read = Loaded::read(&self.files, stamps.clone());
-        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
-        match read {
+        match Loaded::read(&self.files, stamps.clone()) {
             Ok(newer) => {
-                *loaded = newer;
+                self.loaded.store(Arc::new(newer));
                 tracing::info!(
                     files = self.files.len(),
                     "certificates were read again: their files have changed"
                 );
             }
             Err(error) => {
-                loaded.stamps = stamps;
+                self.loaded.store(Arc::new(Loaded { stamps, ..(*before).clone() }));
                 tracing::warn!(
                     code = %code::TLS_FILES, error = %tutti_core::error::chain(&error),
                     "changed certificates cannot be used; those from before stay in force"

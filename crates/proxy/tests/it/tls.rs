@@ -233,6 +233,44 @@ async fn certificates_change_under_load_and_no_request_fails() {
 }
 
 #[tokio::test]
+async fn sessions_outlive_a_change_of_certificates_but_not_of_whom_is_asked_for_one() {
+    let named = named("hello").await;
+    let authority = Authority::new();
+    let shelf = Arc::new(Shelf::default());
+    shelf.put("shop.test", authority.identity(&["shop.test"], 1));
+    let certificates = Some(Arc::clone(&shelf) as Arc<dyn Certificates>);
+    let instances = vec![passing("a", 1, named.addr)];
+    let plain = secure(Tls::default(), Serve::Http(vec![to("a")]));
+    let tutti = Tutti::applying(options(), plain.clone(), instances, certificates).await;
+    let client = trusting(&authority, "shop.test", &["http/1.1"]);
+    let resumed = async || {
+        let (stream, told) = client.connect(dial(tutti.edge).await).await.unwrap();
+        let home = std::sync::Weak::<h1::client::Nowhere>::new();
+        let connection = h1::client::Connection::new(stream, &h1::Settings::default(), home);
+        assert_eq!(connection.send(ask("shop.test")).await.unwrap().status(), 200);
+        told.resumed
+    };
+    assert!(!resumed().await);
+    shelf.put("shop.test", authority.identity(&["shop.test"], 2));
+    assert!(resumed().await);
+    // Other routes, the same setting.
+    let mut routes = plain.clone();
+    routes.listeners[0].serve = Serve::Http(vec![to("a"), to("a")]);
+    tutti.handle.apply(routes).await.unwrap();
+    assert!(resumed().await);
+    // From now on clients are asked for certificates, and then not any more: each time what was known is forgotten.
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let asking = Tls { client_auth: Some(ClientAuth { ca, required: false }), ..Tls::default() };
+    tutti.handle.apply(secure(asking, Serve::Http(vec![to("a")]))).await.unwrap();
+    assert!(!resumed().await);
+    assert!(resumed().await);
+    tutti.handle.apply(plain).await.unwrap();
+    assert!(!resumed().await);
+}
+
+#[tokio::test]
 async fn files_are_read_again_when_they_change() {
     let named = named("hello").await;
     let (old, new) = (Authority::new(), Authority::new());
