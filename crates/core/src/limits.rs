@@ -277,6 +277,9 @@ pub const ACCESS_LOG_BUFFERS: usize = 64;
 /// Longest path or other text of a caller's in one access log line; what is longer is cut.
 pub const ACCESS_LOG_FIELD: usize = 2 << 10;
 
+/// Proxies that a request has come by, as far as anybody looks: chains of ten are rare, and nobody has more in front.
+pub const FORWARDED_HOPS: usize = 64;
+
 /// Callers whose `X-Forwarded-*` values one worker keeps ready.
 pub const STAMPS: usize = 16;
 

@@ -10,6 +10,7 @@ mod auth;
 mod gateway;
 mod guard;
 mod limits;
+mod proxies;
 mod routes;
 mod shape;
 pub mod types;

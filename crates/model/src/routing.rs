@@ -32,6 +32,9 @@ pub(crate) fn routing(
     }
     let mut taken: Vec<(SocketAddr, Span, String)> = Vec::new();
     let gateway: Vec<SocketAddr> = listeners.iter().map(|gateway| gateway.bind).collect();
+    // The same proxies are in front of what is published beside the gateway.
+    let trusted = listeners.first().map(|gateway| gateway.transport.trusted_proxies.clone());
+    let carried = Transport { trusted_proxies: trusted.unwrap_or_default(), ..Transport::default() };
     for service in application.services.values().filter(|service| !service.skip) {
         for (at, port) in service.published.iter().enumerate() {
             let span = span(root, service, at);
@@ -63,7 +66,7 @@ pub(crate) fn routing(
                 continue;
             }
             taken.push((bind, span, service.name.to_string()));
-            listeners.push(listener(service, port, bind));
+            listeners.push(listener(service, port, bind, carried.clone()));
         }
     }
     Routing { listeners, upstreams: BTreeMap::new() }
@@ -117,12 +120,12 @@ fn span(root: &Node, service: &Service, at: usize) -> Span {
     ports.and_then(|ports| ports.items().get(at)).map_or(Span::default(), |port| port.span)
 }
 
-fn listener(service: &Service, port: &Published, bind: SocketAddr) -> Listener {
+fn listener(service: &Service, port: &Published, bind: SocketAddr, transport: Transport) -> Listener {
     let backend = Backend::new(service.name.clone(), port.target, port.protocol);
     let serve = match port.protocol {
         AppProtocol::Tcp => Serve::Tcp(backend),
         AppProtocol::Http | AppProtocol::H2c => Serve::Http(vec![Route::to(service.name.as_str(), backend)]),
     };
     let name = format!("{}:{}", service.name, port.target);
-    Listener { name, bind, transport: Transport::default(), serve }
+    Listener { name, bind, transport, serve }
 }

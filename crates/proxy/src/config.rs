@@ -10,7 +10,6 @@ use tutti_ports::rate::RateStore;
 
 pub use crate::model::balance::Balance;
 pub use crate::model::budget::Allowance;
-pub use crate::model::forwarded::{Range, RangeError};
 pub use crate::upstream::sticky::Key;
 
 /// The data plane's settings. The defaults are those of `tutti up`.
@@ -46,8 +45,6 @@ pub struct Options {
     pub cool_off: Duration,
     /// Connections that one worker holds at once for one listener; what comes after waits in the backlog.
     pub connections: usize,
-    /// Proxies in front of the edge whose `X-Forwarded-*` are believed. None by default.
-    pub trusted_proxies: Vec<Range>,
     /// Who counts requests against limits of rate; `None` for this process alone.
     pub rates: Option<Arc<dyn RateStore>>,
     /// Where requests are recorded; `None` for nowhere.
@@ -76,7 +73,6 @@ impl Default for Options {
             retries: Allowance::default(),
             cool_off: Duration::from_secs(1),
             connections: limits::CONNECTIONS,
-            trusted_proxies: Vec::new(),
             rates: None,
             access_log: None,
             certificate_look: Duration::from_secs(2),

@@ -11,7 +11,7 @@ use tutti_ports::routing::{
 
 use super::types::gateway::ClientAuthMode;
 use super::types::{self, OneText};
-use super::{Overlay, acme, routes};
+use super::{Overlay, acme, proxies, routes};
 use crate::app::Application;
 use crate::compose::environment::Environment;
 use crate::compose::paths;
@@ -49,13 +49,13 @@ pub(crate) fn gateway(
     }) else {
         return Vec::new();
     };
-    let limits = super::limits::limits(said.limits.as_ref());
-    let plain = |serve| Listener {
-        name: "gateway".to_owned(),
-        bind,
-        transport: Transport { limits: limits.clone(), ..Transport::default() },
-        serve,
+    let span = reader.span("trusted_proxies");
+    let carried = Transport {
+        limits: super::limits::limits(said.limits.as_ref()),
+        trusted_proxies: proxies::trusted(said, span, reader.report),
+        tls: None,
     };
+    let plain = |serve| Listener { name: "gateway".to_owned(), bind, transport: carried.clone(), serve };
     let Some(https) = reader.place("https", said.https.as_ref(), || None) else {
         reader.without_https(said);
         return vec![plain(Serve::Http(routes))];
@@ -70,7 +70,7 @@ pub(crate) fn gateway(
         let node = node.and_then(|node| node.get("tls")?.get("acme"));
         acme::read(said, node, &routes, (&application.folder, env), reader.report)
     });
-    let transport = Transport { tls: Some(tls), limits: limits.clone() };
+    let transport = Transport { tls: Some(tls), ..carried.clone() };
     let redirected = said.https_redirect.unwrap_or(true);
     let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
     let secure =

@@ -709,3 +709,50 @@ routes:
         assert!(text.contains(part), "{part}: {text}");
     }
 }
+
+#[test]
+fn who_is_believed_is_said_and_never_everybody() {
+    use tutti_ports::routing::ForwardedHeader;
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("compose.yaml"), "services: {web: {image: x, ports: ['8081:80']}}")
+        .unwrap();
+    let listeners = |gateway: &str| {
+        let overlay = format!("{{gateway: {gateway}, routes: [{{to: web}}], services: {{web: {{run: x}}}}}}");
+        std::fs::write(dir.path().join("tutti.yaml"), overlay).unwrap();
+        let loaded = load(&LoadOptions { folder: dir.path().to_owned(), ..LoadOptions::default() });
+        loaded.map(|loaded| loaded.application.routing.listeners).map_err(|problems| problems.render(false))
+    };
+    let made = listeners(
+        "{listen: 8000, https: 8443, trusted_proxies: [192.0.2.7, private_ranges], trusted_header: forwarded}",
+    );
+    let made = made.unwrap_or_else(|problems| panic!("{problems}"));
+    // The published port beside the gateway has the same proxies in front.
+    assert_eq!(made.len(), 3);
+    for listener in made {
+        let trusted = listener.transport.trusted_proxies;
+        assert_eq!(trusted.header, ForwardedHeader::Forwarded);
+        for (address, believed) in [
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("172.31.0.1", true),
+            ("172.32.0.1", false),
+            ("::1", true),
+            ("fd00::1", true),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(trusted.contains(address.parse().unwrap()), believed, "{address}");
+        }
+    }
+    assert!(listeners("{}").unwrap().iter().all(|one| one.transport.trusted_proxies.ranges.is_empty()));
+    for (gateway, text) in [
+        ("{trusted_proxies: lb.test}", "`lb.test` is neither an address"),
+        ("{trusted_proxies: [10.0.0.0/40]}", "`10.0.0.0/40` is neither"),
+        ("{trusted_proxies: [192.0.2.1, '::/0']}", "holds every address"),
+        ("{trusted_header: forwarded}", "`trusted_header` has no effect without"),
+        ("{trusted_proxies: 10.0.0.1, trusted_header: x-real-ip}", "x-real-ip"),
+    ] {
+        let problems = listeners(gateway).unwrap_err();
+        assert!(problems.contains(text), "{gateway}: {problems}");
+    }
+}

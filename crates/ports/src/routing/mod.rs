@@ -29,7 +29,9 @@ pub use resilience::{
     Abort, Adaptive, AdaptiveRule, Concurrency, DeadlineRule, Fallback, FallbackOn, FallbackTo, FaultRule,
     NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
 };
-pub use transport::{CertificateFiles, ClientAuth, Tls, TlsVersion, Transport};
+pub use transport::{
+    CertificateFiles, ClientAuth, ForwardedHeader, Tls, TlsVersion, Transport, TrustedProxies,
+};
 pub use upstream::{
     Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, Rate, SameSite, SlowStart, Sticky,
     Subset, SuccessRate, Upstream,

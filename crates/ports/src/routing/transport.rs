@@ -1,9 +1,11 @@
 //! What carries a listener: TLS, HTTP/3, the PROXY protocol.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cidr::Cidr;
 use super::limits::ClientLimits;
 use crate::certificates::Acme;
 
@@ -14,6 +16,27 @@ pub struct Transport {
     pub tls: Option<Tls>,
     /// What each client may take.
     pub limits: ClientLimits,
+    /// Which proxies in front are believed, when they say for whom they ask.
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// The proxies in front of a listener that are believed. The default believes nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedProxies {
+    /// Their addresses.
+    pub ranges: Vec<Cidr>,
+    /// Where they say for whom they ask.
+    pub header: ForwardedHeader,
+}
+
+/// The header field in which proxies write down the addresses that a request came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, which nearly all of them write.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// How TLS is spoken at a listener. The default shows what [`crate::certificates::Certificates`] has.
@@ -58,4 +81,11 @@ pub struct ClientAuth {
     pub ca: PathBuf,
     /// Whether a client without one is turned away.
     pub required: bool,
+}
+
+impl TrustedProxies {
+    /// Whether it is the address of one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(address))
+    }
 }

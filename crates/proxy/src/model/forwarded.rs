@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-pub use tutti_ports::routing::cidr::{Cidr as Range, CidrError as RangeError};
+use tutti_ports::routing::{ForwardedHeader, TrustedProxies};
+
+mod chain;
 
 /// `X-Forwarded-For`.
 pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -68,33 +70,70 @@ pub fn remove_claims(headers: &mut HeaderMap) {
     }
 }
 
-/// The client behind trusted proxies: the last address in `X-Forwarded-For` that is not theirs. What is left of it
-/// anybody may have written.
-pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Range]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
-    let mut client = peer;
-    let values: Vec<&HeaderValue> = headers.get_all(FOR).iter().collect();
-    for value in values.into_iter().rev() {
-        let Ok(text) = value.to_str() else { return client };
-        for part in text.rsplit(',') {
-            if !is_trusted(client) {
-                return client;
+/// The client behind trusted proxies, and with it what they have said that can be believed.
+///
+/// The chain of addresses is read from its right end, where the proxy that speaks to us has written: as long as an address
+/// is one of the trusted proxies', the one before it is believed too. The first that is not is the client's. What
+/// stands left of it anybody may have written, so it is taken off before a service sees it; so is the other field of the
+/// two, which the proxies have passed on unseen, and of the others what does not say exactly one thing.
+pub fn believe(peer: IpAddr, headers: &mut HeaderMap, trusted: &TrustedProxies) -> IpAddr {
+    if !headers.keys().any(|name| name == header::FORWARDED || name.as_str().starts_with("x-forwarded-")) {
+        return peer.to_canonical();
+    }
+    let chain = match trusted.header {
+        ForwardedHeader::XForwardedFor => chain::x_forwarded_for(headers),
+        ForwardedHeader::Forwarded => chain::forwarded(headers),
+    };
+    let vouched = chain::vouched(peer, chain, trusted);
+    match trusted.header {
+        ForwardedHeader::XForwardedFor => keep_single(headers),
+        ForwardedHeader::Forwarded => {
+            // The proxies write `Forwarded`, and pass on what the client has written into these.
+            [PROTO, HOST, PORT].iter().for_each(|name| drop(headers.remove(name)));
+            let first = vouched.first();
+            for (name, said) in [
+                (PROTO, first.and_then(|one| one.proto.as_deref())),
+                (HOST, first.and_then(|one| one.host.as_deref())),
+            ] {
+                if let Some(said) = said.and_then(|said| HeaderValue::from_str(said).ok()) {
+                    headers.insert(name, said);
+                }
             }
-            match address(part.trim()) {
-                Some(address) => client = address,
-                None => return client,
-            }
+            keep_single(headers);
         }
     }
-    client
+    headers.remove(FOR);
+    headers.remove(header::FORWARDED);
+    if let Some(client) = vouched.first() {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let elements = chain::elements(&vouched, text(&PROTO), text(&HOST));
+        let addresses: Vec<String> = vouched.iter().map(|one| one.address.to_string()).collect();
+        headers.insert(FOR, value(&addresses.join(", ")));
+        headers.insert(header::FORWARDED, value(&elements));
+        return client.address;
+    }
+    peer.to_canonical()
 }
 
-/// An address as proxies write it: alone, with a port, or in brackets.
-fn address(text: &str) -> Option<IpAddr> {
-    text.parse()
-        .ok()
-        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
-        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+/// Takes off what says several things, or none: [`Stamp`] says it then.
+fn keep_single(headers: &mut HeaderMap) {
+    let one = |name: &HeaderName, fine: fn(&str) -> bool| {
+        let mut all = headers.get_all(name).iter();
+        let first = all.next().and_then(|value| value.to_str().ok());
+        all.next().is_none() && first.is_some_and(fine)
+    };
+    let host = |text: &str| !text.is_empty() && text.bytes().all(is_host_byte);
+    let port = |text: &str| text.parse::<u16>().is_ok_and(|port| port > 0);
+    let proto = |text: &str| matches!(text, "http" | "https" | "ws" | "wss");
+    let gone = [(PROTO, one(&PROTO, proto)), (HOST, one(&HOST, host)), (PORT, one(&PORT, port))];
+    for (name, _) in gone.into_iter().filter(|(_, fine)| !fine) {
+        headers.remove(name);
+    }
+}
+
+/// Whether a byte may stand in a host with a port.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte)
 }
 
 /// What is told to the upstream of one hop. Made once for a connection and host, since it rarely changes.
@@ -263,26 +302,111 @@ mod tests {
         assert_eq!(joined(&headers, header::FORWARDED), ["for=\"[2001:db8::1]\";proto=http"]);
     }
 
+    fn proxies(ranges: &[&str], header: ForwardedHeader) -> TrustedProxies {
+        TrustedProxies { ranges: ranges.iter().map(|text| text.parse().unwrap()).collect(), header }
+    }
+
     #[test]
     fn the_client_is_the_last_address_that_is_not_a_trusted_proxy() {
-        let trusted: Vec<Range> = ["10.0.0.0/8", "::1"].iter().map(|text| text.parse().unwrap()).collect();
+        let trusted = proxies(&["10.0.0.0/8", "::1"], ForwardedHeader::XForwardedFor);
         let client = |peer: &str, chain: &[&str]| {
             let fields: Vec<_> = chain.iter().map(|value| (FOR, *value)).collect();
-            client(peer.parse().unwrap(), &map(&fields), &trusted).to_string()
+            let mut headers = map(&fields);
+            let client = believe(peer.parse().unwrap(), &mut headers, &trusted).to_string();
+            (client, joined(&headers, FOR).join("|"))
         };
-        assert_eq!(client("192.0.2.1", &["6.6.6.6"]), "192.0.2.1");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6, 203.0.113.9, 10.0.0.7"]), "203.0.113.9");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6", "203.0.113.9:4711"]), "203.0.113.9");
-        assert_eq!(client("::1", &["[2001:db8::2]"]), "2001:db8::2");
-        assert_eq!(client("::ffff:10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
-        assert_eq!(client("10.0.0.1", &["unknown"]), "10.0.0.1");
-        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
-        assert_eq!(client("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), "10.0.0.3");
+        let are = |client: &str, left: &str| (client.to_owned(), left.to_owned());
+        let case = client("10.0.0.1", &["6.6.6.6, 203.0.113.9, 10.0.0.7"]);
+        assert_eq!(case, are("203.0.113.9", "203.0.113.9, 10.0.0.7"));
+        assert_eq!(client("10.0.0.1", &["6.6.6.6", "203.0.113.9:4711"]), are("203.0.113.9", "203.0.113.9"));
+        assert_eq!(client("::1", &["[2001:db8::2]"]), are("2001:db8::2", "2001:db8::2"));
+        assert_eq!(client("::ffff:10.0.0.1", &["203.0.113.9"]), are("203.0.113.9", "203.0.113.9"));
+        for noise in ["unknown", "", "6.6.6.6, ", "6.6.6.6, _hidden", "6.6.6.6 7.7.7.7", "\"6.6.6.6\""] {
+            assert_eq!(client("10.0.0.1", &[noise]), are("10.0.0.1", ""), "{noise}");
+        }
+        assert_eq!(client("10.0.0.1", &[]), are("10.0.0.1", ""));
+        assert_eq!(client("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), are("10.0.0.3", "10.0.0.3, 10.0.0.2"));
+        // Of a longer chain than anybody has, the end near us counts.
+        let long = vec!["10.0.0.9"; 5_000].join(", ");
+        assert_eq!(client("10.0.0.1", &["6.6.6.6", &long]).0, "10.0.0.9");
+    }
+
+    #[test]
+    fn one_field_is_believed_and_the_other_follows_it() {
+        let both = [
+            (FOR, "203.0.113.9, 10.0.0.2"),
+            (PROTO, "https"),
+            (HOST, "shop.test:8443"),
+            (PORT, "8443"),
+            (header::FORWARDED, "for=6.6.6.6;host=evil"),
+        ];
+        let (peer, mut headers) = ("10.0.0.1".parse().unwrap(), map(&both));
+        let trusted = proxies(&["10.0.0.0/8"], ForwardedHeader::XForwardedFor);
+        assert_eq!(believe(peer, &mut headers, &trusted).to_string(), "203.0.113.9");
+        let expected = "for=203.0.113.9;proto=https;host=\"shop.test:8443\", for=10.0.0.2";
+        assert_eq!(joined(&headers, header::FORWARDED), [expected]);
+        assert_eq!((joined(&headers, PROTO), joined(&headers, PORT)), (vec!["https"], vec!["8443"]));
+
+        let trusted = proxies(&["10.0.0.0/8"], ForwardedHeader::Forwarded);
+        let mut headers = map(&both);
+        headers.insert(
+            header::FORWARDED,
+            value("for=6.6.6.6, For=\"[2001:db8::7]:4711\" ;Proto=https;host=\"a.test\", for=10.0.0.2;by=_x"),
+        );
+        assert_eq!(believe(peer, &mut headers, &trusted).to_string(), "2001:db8::7");
+        assert_eq!(joined(&headers, FOR), ["2001:db8::7, 10.0.0.2"]);
+        let expected = "for=\"[2001:db8::7]\";proto=https;host=\"a.test\", for=10.0.0.2";
+        assert_eq!(joined(&headers, header::FORWARDED), [expected]);
+        assert_eq!((joined(&headers, PROTO), joined(&headers, HOST)), (vec!["https"], vec!["a.test"]));
+        assert!(joined(&headers, PORT).is_empty());
+    }
+
+    #[test]
+    fn a_quote_that_a_client_left_open_makes_it_nobody_else() {
+        let trusted = proxies(&["10.0.0.0/8"], ForwardedHeader::Forwarded);
+        for forged in [
+            "for=6.6.6.6;x=\", for=203.0.113.9",
+            "for=6.6.6.6;x=\", for=\"[2001:db8::1]\"",
+            "for=\"6.6.6.6\\\", for=203.0.113.9",
+            "for=6.6.6.6;for=7.7.7.7",
+            "for=6.6.6.6=",
+            "for=unknown",
+            "for=_gone",
+            "for=\"2001:db8::1\"",
+            "proto=https",
+            "6.6.6.6",
+        ] {
+            let mut headers = map(&[(header::FORWARDED, forged)]);
+            let client = believe("10.0.0.1".parse().unwrap(), &mut headers, &trusted);
+            assert_eq!(client.to_string(), "10.0.0.1", "{forged}");
+            assert!(!headers.contains_key(header::FORWARDED) && !headers.contains_key(FOR), "{forged}");
+        }
+    }
+
+    #[test]
+    fn what_says_several_things_says_nothing() {
+        let trusted = proxies(&["10.0.0.1"], ForwardedHeader::XForwardedFor);
+        for (name, values) in [
+            (PROTO, &["https, http"][..]),
+            (PROTO, &["http", "https"]),
+            (PROTO, &["gopher"]),
+            (HOST, &["a", "b"]),
+            (HOST, &["a, b"]),
+            (HOST, &["a\" onload="]),
+            (PORT, &["443, 80"]),
+            (PORT, &["0"]),
+            (PORT, &["99999"]),
+        ] {
+            let fields: Vec<_> = values.iter().map(|value| (name.clone(), *value)).collect();
+            let mut headers = map(&fields);
+            believe("10.0.0.1".parse().unwrap(), &mut headers, &trusted);
+            assert!(!headers.contains_key(&name), "{name} {values:?}");
+        }
     }
 
     #[test]
     fn ranges_hold_what_they_say() {
-        let range = |text: &str| text.parse::<Range>();
+        let range = |text: &str| text.parse::<tutti_ports::routing::Cidr>();
         assert!(range("0.0.0.0/0").unwrap().contains("9.9.9.9".parse().unwrap()));
         assert!(range("::/0").unwrap().contains("2001:db8::1".parse().unwrap()));
         assert!(!range("192.0.2.0/31").unwrap().contains("192.0.2.2".parse().unwrap()));
@@ -293,10 +417,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_a_client_writes_makes_it_trusted(text in "[0-9a-f:., \\[\\]]{0,60}") {
-            let peer: IpAddr = "192.0.2.1".parse().unwrap();
-            let trusted = ["10.0.0.0/8".parse().unwrap()];
-            prop_assert_eq!(client(peer, &map(&[(FOR, text.as_str())]), &trusted), peer);
+        fn what_a_client_writes_left_of_its_own_address_changes_nothing(
+            text in "[0-9a-f:.,;=\"\\\\ \\[\\]fr]{0,60}",
+            header in prop_oneof![Just(ForwardedHeader::XForwardedFor), Just(ForwardedHeader::Forwarded)],
+            separate: bool,
+        ) {
+            let (client, peer): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "10.0.0.1".parse().unwrap());
+            let trusted = proxies(&["10.0.0.0/8"], header);
+            let (name, own) = match header {
+                ForwardedHeader::XForwardedFor => (FOR, "192.0.2.1".to_owned()),
+                ForwardedHeader::Forwarded => (header::FORWARDED, "for=192.0.2.1".to_owned()),
+            };
+            let mut headers = match separate {
+                true => map(&[(name.clone(), text.as_str()), (name, own.as_str())]),
+                false => map(&[(name, format!("{text}, {own}").as_str())]),
+            };
+            let found = believe(peer, &mut headers, &trusted);
+            // An open quote may swallow the proxy's own words; then nobody is known but the proxy.
+            prop_assert!(found == client || found == peer && header == ForwardedHeader::Forwarded, "{}", found);
+            if found == client {
+                prop_assert_eq!(joined(&headers, FOR), ["192.0.2.1"]);
+            }
         }
     }
 }

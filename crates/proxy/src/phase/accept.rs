@@ -88,7 +88,7 @@ impl Connections {
             None => limits::CLIENT_CONNECTIONS,
         };
         let shared = &self.worker.shared;
-        if shared.options.trusted_proxies.iter().any(|range| range.contains(peer)) {
+        if plan.trusted.contains(peer) {
             return Admission::Free;
         }
         match shared.clients.connect(Client::at(peer), most) {

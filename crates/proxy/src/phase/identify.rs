@@ -26,14 +26,14 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     let worker = exchange.worker;
     let peer =
         exchange.connection.peer.socket_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
-    let trusted = &worker.shared.options.trusted_proxies;
+    let trusted = &exchange.listener.trusted;
     let believed = match exchange.listener.side {
         Side::Door => true,
-        Side::Edge => trusted.iter().any(|range| range.contains(peer)),
+        Side::Edge => trusted.contains(peer),
     };
     let headers = exchange.request.headers_mut();
     let client = if believed && exchange.listener.side == Side::Edge {
-        forwarded::client(peer, headers, trusted)
+        forwarded::believe(peer, headers, trusted)
     } else {
         peer
     };

@@ -9,7 +9,9 @@ use http::{HeaderValue, StatusCode};
 use tutti_core::limits;
 use tutti_net::{MinRate, Transport};
 use tutti_ports::catalog::AppProtocol;
-use tutti_ports::routing::{self, Backend, ClientLimits, Filter, PathMatch, PathRewrite, Route};
+use tutti_ports::routing::{
+    self, Backend, ClientLimits, Filter, PathMatch, PathRewrite, Route, TrustedProxies,
+};
 
 use super::cluster::{Clusters, Slot};
 use crate::config::{Balance, Options};
@@ -41,6 +43,8 @@ pub struct ListenerPlan {
     pub side: Side,
     /// What each client may take; the defaults for a door, where nobody looks at them.
     pub limits: ClientLimits,
+    /// Which proxies in front are believed; none for a door.
+    pub trusted: TrustedProxies,
     /// What it serves.
     pub serve: Serve,
     /// Header fields that only we set; `None`: none, or nobody has to be kept from setting them.
@@ -252,7 +256,8 @@ impl Compiler<'_> {
             }
         };
         let plan = self.plan(&listener.name, key, (listener.bind, address), Side::Edge, serve);
-        Ok(ListenerPlan { limits: listener.transport.limits.clone(), ..plan })
+        let (limits, trusted) = (&listener.transport.limits, &listener.transport.trusted_proxies);
+        Ok(ListenerPlan { limits: limits.clone(), trusted: trusted.clone(), ..plan })
     }
 
     /// Compiles a door.
@@ -294,6 +299,7 @@ impl Compiler<'_> {
             transport: None,
             side,
             limits: ClientLimits::default(),
+            trusted: TrustedProxies::default(),
             serve,
             identity,
             unmatched,

@@ -135,8 +135,7 @@ async fn addresses_are_those_of_the_real_client() {
     let list = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     let guard = Guard { allow: list(&["203.0.113.0/24"]), deny: list(&["203.0.113.66"]), ..Guard::default() };
     let route = Route { guard, ..to("web") };
-    let trusting = Options { trusted_proxies: list(&["127.0.0.0/8"]), ..options() };
-    let tutti = Tutti::start(trusting, vec![route.clone()], vec![passing("web", 0, web.addr)]).await;
+    let tutti = Tutti::trusting(options(), vec![route.clone()], vec![passing("web", 0, web.addr)]).await;
     let from = |client: &'static str| async move { with(tutti.edge, &[("x-forwarded-for", client)]).await };
     assert_eq!(from("203.0.113.7").await.status(), 200);
     let refused = from("203.0.113.66").await;

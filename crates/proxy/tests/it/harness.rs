@@ -169,6 +169,13 @@ impl Tutti {
         Self::serving(options, Serve::Http(routes), instances).await
     }
 
+    /// Behind proxies on this machine that are trusted.
+    pub async fn trusting(options: Options, routes: Vec<Route>, instances: Vec<Instance>) -> Self {
+        let mut routing = routing(Serve::Http(routes));
+        routing.listeners[0].transport.trusted_proxies.ranges = vec!["127.0.0.0/8".parse().unwrap()];
+        Self::applying(options, routing, instances, None).await
+    }
+
     pub async fn serving(options: Options, serve: Serve, instances: Vec<Instance>) -> Self {
         Self::applying(options, routing(serve), instances, None).await
     }

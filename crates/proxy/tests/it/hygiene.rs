@@ -8,7 +8,10 @@ use crate::harness::*;
 /// What the upstream is sent when the client sends these lines.
 async fn sent(lines: &[&str], options: tutti_proxy::Options) -> Vec<String> {
     let echo = echo().await;
-    let tutti = Tutti::start(options, vec![to("echo")], vec![passing("echo", 1, echo.addr)]).await;
+    sent_to(&Tutti::start(options, vec![to("echo")], vec![passing("echo", 1, echo.addr)]).await, lines).await
+}
+
+async fn sent_to(tutti: &Tutti, lines: &[&str]) -> Vec<String> {
     let head = lines.iter().map(|line| format!("{line}\r\n")).collect::<String>();
     let answer =
         raw(tutti.edge, format!("GET /x HTTP/1.1\r\nHost: Shop.Test:81\r\n{head}Connection: close\r\n\r\n"))
@@ -70,12 +73,36 @@ async fn strangers_cannot_say_who_they_are_and_trusted_proxies_can() {
     assert_eq!(value(&lines, "x-forwarded-proto"), ["http"]);
     assert_eq!(value(&lines, "x-forwarded-host"), ["Shop.Test:81"]);
     assert_eq!(value(&lines, "forwarded"), ["for=127.0.0.1;proto=http;host=\"Shop.Test:81\""]);
-    let trusting =
-        tutti_proxy::Options { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..options() };
-    let lines = sent(&forged, trusting).await;
+    let echo = echo().await;
+    let tutti = Tutti::trusting(options(), vec![to("echo")], vec![passing("echo", 1, echo.addr)]).await;
+    let lines = sent_to(&tutti, &forged).await;
     assert_eq!(value(&lines, "x-forwarded-for"), ["6.6.6.6, 127.0.0.1"]);
     assert_eq!(value(&lines, "x-forwarded-proto"), ["https"]);
     assert_eq!(value(&lines, "x-forwarded-host"), ["evil"]);
+    // What a client says before its own address, or in the other field, reaches no service.
+    let chain = ["X-Forwarded-For: 6.6.6.6, 203.0.113.9, 127.0.0.7", "Forwarded: for=7.7.7.7;host=evil"];
+    let lines = sent_to(&tutti, &chain).await;
+    assert_eq!(value(&lines, "x-forwarded-for"), ["203.0.113.9, 127.0.0.7, 127.0.0.1"]);
+    let told = "for=203.0.113.9, for=127.0.0.7, for=127.0.0.1;proto=http;host=\"Shop.Test:81\"";
+    assert_eq!(value(&lines, "forwarded"), [told]);
+    // Also field by field, and with what is no address in between.
+    let chain =
+        ["X-Forwarded-For: 203.0.113.9", "X-Forwarded-For: unknown, 127.0.0.7", "X-Forwarded-Proto: a, b"];
+    let lines = sent_to(&tutti, &chain).await;
+    assert_eq!(value(&lines, "x-forwarded-for"), ["127.0.0.7, 127.0.0.1"]);
+    assert_eq!(value(&lines, "x-forwarded-proto"), ["http"]);
+}
+
+#[tokio::test]
+async fn who_is_trusted_changes_without_a_restart() {
+    let echo = echo().await;
+    let tutti = Tutti::start(options(), vec![to("echo")], vec![passing("echo", 1, echo.addr)]).await;
+    let chain = ["X-Forwarded-For: 203.0.113.9"];
+    assert_eq!(value(&sent_to(&tutti, &chain).await, "x-forwarded-for"), ["127.0.0.1"]);
+    let mut next = routing(tutti_ports::routing::Serve::Http(vec![to("echo")]));
+    next.listeners[0].transport.trusted_proxies.ranges = vec!["127.0.0.1".parse().unwrap()];
+    tutti.handle.apply(next).await.unwrap();
+    assert_eq!(value(&sent_to(&tutti, &chain).await, "x-forwarded-for"), ["203.0.113.9, 127.0.0.1"]);
 }
 
 #[tokio::test]

@@ -104,8 +104,7 @@ async fn a_key_makes_a_request_repeatable_and_a_hop_that_repeats_gets_no_retries
     let count = Arc::new(AtomicU32::new(0));
     let flaky = failing_first(1, Arc::clone(&count), ("x", "y")).await;
     let rules = Retries { idempotency_key: true, ..quick() };
-    let trusting = Options { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..in_turn() };
-    let tutti = Tutti::start(trusting, vec![retrying(rules)], vec![passing("a", 1, flaky.addr)]).await;
+    let tutti = Tutti::trusting(in_turn(), vec![retrying(rules)], vec![passing("a", 1, flaky.addr)]).await;
     let keyed = |name: &'static str| {
         let mut request = post(Body::from("x"));
         request.headers_mut().insert("idempotency-key", "7".parse().unwrap());

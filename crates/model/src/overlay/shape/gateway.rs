@@ -3,8 +3,13 @@
 use super::acme::ACME;
 use super::{PORT, not_empty};
 use crate::compose::schema::{Object, Shape, field, object};
+use crate::overlay::proxies;
 
 const FILE: Shape = Shape::Checked(not_empty);
+
+/// One proxy or range of them, or several.
+const PROXIES: Shape =
+    Shape::Either(&[Shape::Checked(proxies::proxies), Shape::List(&Shape::Checked(proxies::proxies))]);
 
 pub(super) static GATEWAY: Object = object(
     "the gateway",
@@ -12,6 +17,8 @@ pub(super) static GATEWAY: Object = object(
         field("listen", Shape::Either(&[Shape::Text, PORT])),
         field("rate_limit", super::guard::RATE_LIMITS),
         field("limits", Shape::Object(&super::limits::LIMITS)),
+        field("trusted_proxies", PROXIES),
+        field("trusted_header", Shape::OneOf(&["x-forwarded-for", "forwarded"])),
         field("https", Shape::Either(&[Shape::Text, PORT])),
         field("https_redirect", Shape::Bool),
         field("tls", Shape::Object(&TLS)),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::acme::Acme;
-use super::{ClientLimits, OneText, RateLimits};
+use super::{ClientLimits, OneText, RateLimits, Several};
 
 /// The gateway.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -17,6 +17,11 @@ pub struct Gateway {
     pub rate_limit: Option<RateLimits>,
     /// What each client may take.
     pub limits: Option<ClientLimits>,
+    /// The proxies and load balancers in front, by address or range such as `10.0.0.0/8`; `private_ranges` stands for those of
+    /// private networks and of this machine. Only they are believed when they say for whom they ask. Default: nobody.
+    pub trusted_proxies: Option<Several>,
+    /// The header field in which they say it: `x-forwarded-for` (the default) or `forwarded`. The other one is not believed.
+    pub trusted_header: Option<TrustedHeader>,
     /// The address at which the routes are served over HTTPS, such as `0.0.0.0:443` or `:8443`.
     pub https: Option<OneText>,
     /// Whether plain HTTP is answered with a redirect to HTTPS. Default: yes, where there is `https`.
@@ -72,4 +77,15 @@ pub enum ClientAuthMode {
     Required,
     /// Who has none is served too.
     Optional,
+}
+
+/// The header field in which proxies say for whom they ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
