@@ -231,6 +231,9 @@ pub const CONDITION_OPERATORS: usize = 64;
 /// Most macros of one condition that walk over a list; each may be within the other.
 pub const CONDITION_WALKS: usize = 2;
 
+/// Most rules of one listener that have a condition (each path of a route with each method is one): a request may be held against all.
+pub const ROUTE_CONDITIONS: usize = 1_024;
+
 /// How long a request waits for counts of rate limits that are kept elsewhere.
 pub const RATE_STORE_DEADLINE: Duration = Duration::from_millis(100);
 

@@ -45,6 +45,8 @@ pub struct Metrics {
     pub fallbacks: Counter,
     /// Requests under way.
     pub in_flight: Gauge,
+    /// Conditions of routes that could not be evaluated.
+    pub conditions_failed: Counter,
     /// Requests refused before they were routed.
     pub refused: Counter,
     /// Connections closed because their clients flooded them.
@@ -214,6 +216,11 @@ impl Metrics {
     }
 
     fn write_health(&self, page: &mut Page) {
+        page.one(
+            "tutti_proxy_conditions_failed_total",
+            "Conditions of routes (`when`) that could not be evaluated.",
+            &self.conditions_failed,
+        );
         page.family(
             "tutti_proxy_ejections_total",
             "Instances passed over for what their answers showed.",

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tutti_core::code;
-use tutti_ports::routing::guard::condition::{binds, bounded};
+use tutti_ports::routing::guard::condition;
 use tutti_ports::routing::{ApiKeys, Auth, Basic, Jwt, KeySource, Place};
 
 use super::types::{self, Several};
@@ -111,21 +111,17 @@ pub(super) fn hash(text: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a text is a condition; whom it may ask about is looked at where the route is put together.
+/// Whether a text is a condition that may ask who asks.
 pub(super) fn condition(text: &str) -> Result<(), String> {
-    bounded(text)?;
-    let parsed = cel::Program::compile(text).map_err(|errors| {
-        let first = errors.errors.first();
-        let why = first.map_or("", |error| error.msg.lines().next().unwrap_or_default());
-        let (line, column) = first.map_or((1, 1), |error| error.pos);
-        format!("`{text}` is not a condition: line {line} column {column}: {why}")
-    })?;
-    let known = ["request", "source", "auth"];
-    let references = parsed.references();
-    match references.variables().iter().find(|name| !known.contains(name) && !binds(text, name)) {
-        Some(name) => {
-            Err(format!("`{name}` is not known in a condition: there are `request`, `source` and `auth`"))
-        }
-        None => Ok(()),
-    }
+    checked(text, true)
+}
+
+/// Whether a text is a condition on whether a route matches, when nobody has been asked who they are.
+pub(super) fn when(text: &str) -> Result<(), String> {
+    checked(text, false)
+}
+
+fn checked(text: &str, authenticated: bool) -> Result<(), String> {
+    let why = |why: String| format!("`{text}` is not a condition: {why}");
+    condition::parse(text, authenticated).map(drop).map_err(why)
 }

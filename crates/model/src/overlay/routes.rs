@@ -92,6 +92,7 @@ impl Reader<'_> {
             section: None,
             hosts,
             matches,
+            when: route.when.clone(),
             filters,
             backends,
             timeouts,

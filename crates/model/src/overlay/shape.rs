@@ -86,6 +86,7 @@ static ROUTE: Object = object(
         field("method", SEVERAL),
         field("headers", Shape::Map(Names::Any, &CONDITION)),
         field("query", Shape::Map(Names::Any, &CONDITION)),
+        field("when", Shape::Checked(crate::overlay::auth::when)),
         field(
             "to",
             Shape::Either(&[

@@ -689,7 +689,7 @@ routes:
         "is not a condition: line 1 column",
         "a key is written by its hash",
         "`file`",
-        "`user` is not known in a condition",
+        "`user` is not known: there are",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -754,5 +754,24 @@ fn who_is_believed_is_said_and_never_everybody() {
     ] {
         let problems = listeners(gateway).unwrap_err();
         assert!(problems.contains(text), "{gateway}: {problems}");
+    }
+}
+
+#[test]
+fn a_route_matches_by_a_condition() {
+    let text = "request.headers['x-team'] in ['a', 'b'] && source.address.startsWith('10.')";
+    let loaded = good(&format!("routes: [{{to: web, path: /a, when: \"{text}\"}}, {{to: web}}]"));
+    let Serve::Http(routes) = &loaded.application.routing.listeners[0].serve else { panic!() };
+    assert_eq!((routes[0].when.as_deref(), routes[1].when.as_deref()), (Some(text), None));
+    for (when, why) in [
+        ("request.method ==", "line 1 column"),
+        ("request.path", "is true or false, and this is a text"),
+        ("auth.name == 'x'", "not known yet who asks"),
+        ("request.metod == 'GET'", "`request` has no `metod`"),
+        ("request.path.matches('(')", "unclosed group"),
+        ("''", "this is a text"),
+    ] {
+        let problems = bad(&format!("routes: [{{to: web, when: \"{when}\"}}]"));
+        assert!(problems.contains(why) && problems.contains("tutti.yaml:1"), "{when}: {problems}");
     }
 }

@@ -213,6 +213,8 @@ pub struct Route {
     pub headers: BTreeMap<String, Condition>,
     /// Conditions on query parameters.
     pub query: BTreeMap<String, Condition>,
+    /// A condition in CEL that must hold for the route to match: `request.headers['x-team'] in ['a', 'b']`.
+    pub when: Option<String>,
     /// Where it goes: `service`, `service:port`, or several with weights.
     pub to: Option<Targets>,
     /// Take the matched prefix off the path.

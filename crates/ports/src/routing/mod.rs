@@ -81,6 +81,8 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// Any of these must match; none matches every request.
     pub matches: Vec<Match>,
+    /// A condition in CEL that must hold besides; evaluated when everything else matches.
+    pub when: Option<String>,
     /// What is done, in this order.
     pub filters: Vec<Filter>,
     /// Where it goes, by weight. Empty only with a redirect; otherwise such a route answers 500, as the Gateway API asks.
@@ -108,6 +110,7 @@ impl Route {
             section: None,
             hosts: Vec::new(),
             matches: Vec::new(),
+            when: None,
             filters: Vec::new(),
             backends: Vec::new(),
             timeouts: Timeouts::default(),

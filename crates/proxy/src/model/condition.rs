@@ -2,41 +2,43 @@
 //!
 //! | name | what it is |
 //! |---|---|
-//! | `request.method`, `.path`, `.host`, `.query` | texts; the path in its one form, the query as it was sent |
+//! | `request.method`, `.path`, `.host`, `.query`, `.scheme` | texts; the path in its one form, the query as it was sent |
 //! | `request.headers` | a map from names in small letters to values; several values of one name are joined |
 //! | `source.address` | the real client's address |
 //! | `auth.name`, `auth.claims` | who asks, and what its token says; empty for nobody |
 //!
 //! What it costs is bounded: by the length and depth of the text, by two macros that walk over a list (`all`, `exists`, `map`, `filter`), and
-//! by what a request may hold; regular expressions take linear time. An expression that fails, for example because a header
-//! field is not there, does not hold; `has()` and `in` ask whether something is there.
+//! by what a request may hold; regular expressions take linear time and are made once. An expression that fails, for example
+//! because a header field is not there, does not hold; `has()` and `in` ask whether something is there.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use cel::{Context, Env, Program, Value};
+use cel::{Context, Value};
 use http::{HeaderMap, Method};
+use regex::Regex;
 use serde_json::Map;
 use tutti_core::limits;
-use tutti_ports::routing::guard::condition::{binds, bounded};
-
-/// What a condition may name.
-const NAMES: [&str; 3] = ["request", "source", "auth"];
+use tutti_ports::routing::guard::condition::{FIELDS, MATCH, Parsed, env, parse};
 
 /// A compiled condition.
 pub struct Condition {
-    program: Program,
-    env: Arc<Env>,
-    uses: [bool; 3],
+    parsed: Parsed,
+    patterns: Arc<[Regex]>,
 }
 
 impl std::fmt::Debug for Condition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Condition").field("uses", &self.uses).finish_non_exhaustive()
+        f.debug_struct("Condition").field("fields", &self.parsed.fields).finish_non_exhaustive()
     }
 }
+
+/// Why a condition could not be evaluated.
+#[derive(Debug, thiserror::Error)]
+#[error("a condition could not be evaluated: {0}")]
+pub struct Failed(String);
 
 /// What a condition is about.
 #[derive(Clone, Copy)]
@@ -49,6 +51,8 @@ pub struct About<'a> {
     pub query: &'a str,
     /// The host that was asked for, without a port, in small letters.
     pub host: &'a str,
+    /// `http` or `https`.
+    pub scheme: &'a str,
     /// The fields.
     pub headers: &'a HeaderMap,
     /// The client.
@@ -62,66 +66,55 @@ pub struct About<'a> {
 impl Condition {
     /// Compiles. `authenticated` says whether it is known who asks when it is evaluated. The text says what is wrong, and where.
     pub fn compile(text: &str, authenticated: bool) -> Result<Self, String> {
-        bounded(text)?;
-        let walks = ["all", "exists", "exists_one", "map", "filter"];
-        let walking = text.split('.').skip(1).filter(|part| {
-            let word = part.trim_start();
-            let name: String = word.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            walks.contains(&&*name) && word.trim_start_matches(&*name).trim_start().starts_with('(')
-        });
-        if walking.count() > limits::CONDITION_WALKS {
-            return Err(format!("a condition walks over at most {} lists", limits::CONDITION_WALKS));
-        }
-        let env = Arc::new(Env::stdlib());
-        let compiled = catch_unwind(AssertUnwindSafe(|| env.compile(text)));
-        let program = compiled.map_err(|_| "it cannot be read".to_owned())?.map_err(|errors| {
-            let shown = errors.errors.iter().map(|error| {
-                let why = error.msg.lines().next().unwrap_or_default();
-                format!("line {} column {}: {why}", error.pos.0, error.pos.1)
-            });
-            shown.collect::<Vec<_>>().join("; ")
-        })?;
-        let references = program.references();
-        if let Some(unknown) =
-            references.variables().iter().find(|name| !NAMES.contains(name) && !binds(text, name))
-        {
-            return Err(format!("`{unknown}` is not known: there are `request`, `source` and `auth`"));
-        }
-        let uses = NAMES.map(|name| references.has_variable(name));
-        if uses[2] && !authenticated {
-            return Err("it is not known yet who asks: `auth` can be named in `authorize`".to_owned());
-        }
-        Ok(Self { program, env, uses })
+        let parsed = parse(text, authenticated)?;
+        let make = |text: &String| {
+            let regex = regex::RegexBuilder::new(text).size_limit(limits::ROUTE_REGEX_BYTES).build();
+            regex.map_err(|_| format!("`{text}` is not a regular expression"))
+        };
+        let patterns = parsed.patterns.iter().map(make).collect::<Result<_, _>>()?;
+        Ok(Self { parsed, patterns })
+    }
+
+    /// Whether it holds. What cannot be evaluated does not.
+    pub fn holds(&self, about: &About<'_>) -> bool {
+        self.evaluate(about).unwrap_or_else(|error| {
+            tracing::debug!(%error, "a condition does not hold");
+            false
+        })
     }
 
     /// Whether it holds.
-    pub fn holds(&self, about: &About<'_>) -> bool {
+    pub fn evaluate(&self, about: &About<'_>) -> Result<bool, Failed> {
         let evaluated = catch_unwind(AssertUnwindSafe(|| {
-            let mut context = Context::with_env(Arc::clone(&self.env));
-            let [request, source, auth] = self.uses;
-            if request {
-                context.add_variable_from_value("request", of_request(about));
+            let mut context = Context::with_env(env());
+            if self.parsed.fields.contains(&true) {
+                context.add_variable_from_value("request", of_request(about, self.parsed.fields));
             }
-            if source {
+            if self.parsed.source {
                 let address = about.source.to_canonical().to_string();
                 context.add_variable_from_value("source", map([("address", address.into())]));
             }
-            if auth {
+            if self.parsed.auth {
                 let claims = about.claims.and_then(|claims| cel::to_value(claims).ok());
                 let claims = claims.unwrap_or_else(|| map([]));
                 context
                     .add_variable_from_value("auth", map([("name", about.name.into()), ("claims", claims)]));
             }
-            self.program.execute(&context)
+            if !self.patterns.is_empty() {
+                let patterns = Arc::clone(&self.patterns);
+                let matches = move |text: Arc<String>, at: i64| {
+                    let at = usize::try_from(at).unwrap_or(usize::MAX);
+                    patterns.get(at).is_some_and(|regex| regex.is_match(&text))
+                };
+                context.add_function(MATCH, matches).map_err(|error| error.to_string())?;
+            }
+            Value::resolve(&self.parsed.expression, &context).map_err(|error| error.to_string())
         }));
         match evaluated {
-            Ok(Ok(Value::Bool(holds))) => holds,
-            Ok(Ok(_)) => false,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a condition could not be evaluated, so it does not hold");
-                false
-            }
-            Err(_) => false,
+            Ok(Ok(Value::Bool(holds))) => Ok(holds),
+            Ok(Ok(_)) => Err(Failed("it is neither true nor false".to_owned())),
+            Ok(Err(error)) => Err(Failed(error)),
+            Err(_) => Err(Failed("it is too deep".to_owned())),
         }
     }
 }
@@ -130,9 +123,26 @@ fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
     HashMap::from(entries.map(|(name, value)| (name.to_owned(), value))).into()
 }
 
-fn of_request(about: &About<'_>) -> Value {
-    let mut headers: HashMap<String, String> = HashMap::new();
-    for (name, value) in about.headers {
+/// What a condition names of a request, and nothing else of it.
+fn of_request(about: &About<'_>, named: [bool; FIELDS.len()]) -> Value {
+    let mut out: HashMap<String, Value> = HashMap::with_capacity(FIELDS.len());
+    for (field, _) in FIELDS.iter().zip(named).filter(|(_, named)| *named) {
+        let value = match *field {
+            "method" => about.method.as_str().into(),
+            "path" => about.path.into(),
+            "query" => about.query.into(),
+            "host" => about.host.into(),
+            "scheme" => about.scheme.into(),
+            _ => fields(about.headers).into(),
+        };
+        out.insert((*field).to_owned(), value);
+    }
+    out.into()
+}
+
+fn fields(map: &HeaderMap) -> HashMap<String, String> {
+    let mut headers: HashMap<String, String> = HashMap::with_capacity(map.keys_len());
+    for (name, value) in map {
         let value = String::from_utf8_lossy(value.as_bytes());
         match headers.get_mut(name.as_str()) {
             Some(before) => {
@@ -144,13 +154,7 @@ fn of_request(about: &About<'_>) -> Value {
             }
         }
     }
-    map([
-        ("method", about.method.as_str().into()),
-        ("path", about.path.into()),
-        ("query", about.query.into()),
-        ("host", about.host.into()),
-        ("headers", headers.into()),
-    ])
+    headers
 }
 
 #[cfg(test)]
@@ -168,6 +172,7 @@ mod tests {
             path: "/api/x",
             query: "a=1",
             host: "shop.test",
+            scheme: "https",
             headers: &headers,
             source: "::ffff:192.0.2.1".parse().unwrap(),
             name: "ada",
@@ -181,7 +186,11 @@ mod tests {
             "request.method == 'POST' && request.path.startsWith('/api/')",
             "request.headers['x-team'] == 'a, b'",
             "!('x-other' in request.headers) && request.query == 'a=1' && request.host == 'shop.test'",
-            "source.address == '192.0.2.1'",
+            "source.address == '192.0.2.1' && request.scheme == 'https' && request.headers.size() == 1",
+            "request == request && has(request.path) && !has(request.headers.other)",
+            "matches(request.path, '^/api/') && request.path.matches('x$') && !request.host.matches('^x')",
+            "['/a', '/api/x'].exists_one(path, path == request.path) && request.query.size() == 3",
+            "[1, 2].map(n, n * 2) == [2, 4] && (size(request.path) > 3 ? true : false)",
             "'admin' in auth.claims.roles && auth.claims.level >= 3 && auth.name == 'ada'",
             "auth.claims.realm.x && !has(auth.claims.other)",
             "auth.claims.roles.exists(role, role.matches('^d.v$'))",
@@ -196,11 +205,10 @@ mod tests {
             "request.headers['x-none'] == 'a'",
             "auth.claims.none.deeper == 1",
             "1 / 0 == 1",
-            "'true'",
-            "1",
+            "auth.claims.level",
             "auth.claims.roles[7] == 'x'",
             "-9223372036854775807 - 10 < 0",
-            "request.path.matches('(')",
+            "auth.claims.level.matches('3')",
         ] {
             assert!(!holds(text), "{text}");
         }
@@ -209,11 +217,38 @@ mod tests {
     #[test]
     fn mistakes_are_found_when_it_is_compiled() {
         let wrong = |text: &str| Condition::compile(text, false).unwrap_err();
-        assert!(wrong("request.method ==").contains("line 1 column"), "{}", wrong("request.method =="));
-        assert!(wrong("requst.method == 'x'").contains("`requst` is not known"));
-        assert!(wrong("auth.name == 'x'").contains("not known yet who asks"));
-        assert!(wrong("[1].all(x, [1].all(y, [1].exists(z, z == y)))").contains("at most 2 lists"));
-        assert!(wrong(&"(".repeat(1_000)).contains("nests at most"));
+        for (text, why) in [
+            ("request.method ==", "line 1 column"),
+            ("true &&\n requst.method == 'x'", "line 2 column 2: `requst` is not known"),
+            ("auth.name == 'x'", "not known yet who asks"),
+            ("[1].all(x, [1].all(y, [1].exists(z, z == y)))", "at most 2 lists"),
+            ("request.path", "is true or false, and this is a text"),
+            ("request.headers", "this is a map"),
+            ("1", "this is a number"),
+            ("[request.method].map(m, m)", "this is a list"),
+            ("request.headers['x']", "this is a text"),
+            ("true ? 'a' : 'b'", "this is a text"),
+            ("request.method == 1", "a text is never compared with a number"),
+            ("request.headers['x'] == null", "never compared with null"),
+            ("request.method && true", "true or false is needed here, and this is a text"),
+            ("!request.path", "true or false is needed here"),
+            ("request.path + 1 == 'x'", "cannot be added"),
+            ("request.path - 1 == 0", "a number is needed"),
+            ("request.pth == 'x'", "`request` has no `pth`: it has `method`, `path`"),
+            ("source.port == 1", "`source` has no `port`"),
+            ("request.path.length == 1", "a text has no `length`"),
+            ("request.path[0] == '/'", "a text has no parts"),
+            ("'x' in request.path", "nothing is `in` a text"),
+            ("request.path.lower() == 'x'", "`lower` is not a function"),
+            ("request.path.startsWith(1)", "a text is needed"),
+            ("request.path.matches('(')", "`(` is not a regular expression: unclosed group"),
+            ("request.path.matches('(a{999}){999}')", "is not a regular expression"),
+            ("request.path.matches(request.query)", "stands in the condition as a text"),
+            ("request.path.exists(c, true)", "is no list that could be walked over"),
+            (&"(".repeat(1_000), "nests at most"),
+        ] {
+            assert!(wrong(text).contains(why), "{text}: {}", wrong(text));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tutti_ports::routing::{Match, PathMatch, PathRewrite, Route};
 
 use super::path::normalize;
 use super::rewrite;
-use super::router::{Asked, Found, Router, host_key};
+use super::router::{Asked, Caller, Found, Router, host_key};
 
 fn route(name: &str, host: Option<&str>, path: PathMatch) -> Route {
     Route {
@@ -38,7 +38,8 @@ fn router() -> Option<&'static Router> {
 
 fn found(router: &Router, host: &str, path: &str) -> Option<Found> {
     let headers = HeaderMap::new();
-    router.find(&Asked { host, path, query: None, method: &Method::GET, headers: &headers })
+    let caller = Caller::default();
+    router.find(&Asked { host, path, query: None, method: &Method::GET, headers: &headers, caller })
 }
 
 /// A path has one form, that form has no dot segments in any reading, and matching sees only the form.

@@ -2,7 +2,7 @@
 //!
 //! Of all rules that match, the one wins that is first by: exact host, then the longest wildcard, then any host;
 //! exact path, then regular expression (the longer pattern first: the Gateway API leaves this to us), then the
-//! longest prefix; a condition on the method; more conditions on headers; more on query parameters; and
+//! longest prefix; a condition on the method; more conditions on headers; more on query parameters; a condition in CEL; and
 //! the order of declaration. A rule of a more specific host that does not match hides nothing: the search goes on.
 //!
 //! Routes may belong to sections of their listener, each with a host name of its own (`Route::section`): a request
@@ -15,12 +15,17 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
+use fields::{joined, parameter};
 use http::{HeaderMap, HeaderName, Method};
+use made::{Made, Maker};
 use regex::Regex;
-use regexes::Regexes;
+use tutti_core::metrics::Counter;
 use tutti_ports::routing::{FieldMatch, Match, PathMatch, Route, ValueMatch};
 
+use super::condition::{About, Condition};
 pub use super::host::{host_key, split_port};
 
 /// Why routes cannot be compiled. Names the route.
@@ -60,6 +65,25 @@ pub struct Asked<'a> {
     pub method: &'a Method,
     /// The fields.
     pub headers: &'a HeaderMap,
+    /// What conditions ask besides.
+    pub caller: Caller<'a>,
+}
+
+/// Who asks, as far as conditions look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The client.
+    pub address: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Counts conditions that could not be evaluated.
+    pub failed: Option<&'a Counter>,
+}
+
+impl Default for Caller<'_> {
+    fn default() -> Self {
+        Self { address: Ipv4Addr::LOCALHOST.into(), scheme: "http", failed: None }
+    }
 }
 
 /// The route that was found.
@@ -86,6 +110,8 @@ pub struct By {
     pub headers: u8,
     /// How many on query parameters.
     pub query: u8,
+    /// Whether there was a condition in CEL.
+    pub when: bool,
 }
 
 /// How a host was found.
@@ -117,8 +143,8 @@ pub enum ByPath {
 pub struct Router {
     hosts: Hosts,
     sections: Option<Box<Sections>>,
-    /// The regular expressions by what they were made of.
-    regexes: HashMap<Box<str>, Regex>,
+    /// What was made of texts, by them.
+    made: Made,
 }
 
 /// The sections that have a host name.
@@ -155,6 +181,7 @@ struct Rule {
     method: Option<Method>,
     headers: Vec<(HeaderName, Test)>,
     query: Vec<(Box<str>, Test)>,
+    when: Option<Arc<Condition>>,
 }
 
 #[derive(Clone, Debug)]
@@ -172,20 +199,20 @@ impl Router {
     /// The same, with the regular expressions of the router that was there before: making them is most of the work.
     pub fn compile_after(routes: &[Route], before: Option<&Self>) -> Result<Self, RouteError> {
         let mut router = Self::default();
-        let mut regexes = Regexes::after(before.map(|router| &router.regexes));
+        let mut maker = Maker::after(before.map(|router| &router.made));
         let everything = [Match::default()];
         let mut order = 0;
         for (at, route) in routes.iter().enumerate() {
             let matches = if route.matches.is_empty() { &everything[..] } else { &route.matches[..] };
             let hosts = router.section(route)?;
             for condition in matches {
-                let rule = Rule::compile(route, condition, (at, order), &mut regexes)?;
+                let rule = Rule::compile(route, condition, (at, order), &mut maker)?;
                 order += 1;
                 if route.hosts.is_empty() {
-                    hosts.any.add(route, condition.path.as_ref(), &rule, &mut regexes)?;
+                    hosts.any.add(route, condition.path.as_ref(), &rule, &mut maker)?;
                 }
                 for host in &route.hosts {
-                    hosts.table(route, host)?.add(route, condition.path.as_ref(), &rule, &mut regexes)?;
+                    hosts.table(route, host)?.add(route, condition.path.as_ref(), &rule, &mut maker)?;
                 }
             }
         }
@@ -193,7 +220,7 @@ impl Router {
         if let Some(sections) = &mut router.sections {
             sections.exact.values_mut().chain(sections.wildcard.values_mut()).for_each(Hosts::sort);
         }
-        router.regexes = regexes.made();
+        router.made = maker.made();
         Ok(router)
     }
 
@@ -277,7 +304,7 @@ impl Table {
         route: &Route,
         path: Option<&PathMatch>,
         rule: &Rule,
-        regexes: &mut Regexes<'_>,
+        maker: &mut Maker<'_>,
     ) -> Result<(), RouteError> {
         let invalid = |problem: String| RouteError::Invalid { route: route.name.clone(), problem };
         let absolute = |path: &str| match super::path::normalize(path) {
@@ -293,7 +320,7 @@ impl Table {
                 self.exact.entry(Box::from(path.as_str())).or_default().push(rule.clone());
             }
             Some(PathMatch::Regex(pattern)) => {
-                self.regex.push((regexes.whole(route, pattern)?, rule.clone()));
+                self.regex.push((maker.regex(route, pattern)?, rule.clone()));
             }
             Some(PathMatch::Prefix(path)) => {
                 absolute(path)?;
@@ -362,7 +389,7 @@ impl Rule {
         route: &Route,
         condition: &Match,
         (at, order): (usize, usize),
-        regexes: &mut Regexes<'_>,
+        maker: &mut Maker<'_>,
     ) -> Result<Self, RouteError> {
         let invalid = |problem: String| RouteError::Invalid { route: route.name.clone(), problem };
         let method = match &condition.method {
@@ -376,17 +403,18 @@ impl Rule {
         for FieldMatch { name, value } in &condition.headers {
             let parsed = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| invalid(format!("{name:?} is not the name of a header field")))?;
-            headers.push((parsed, Test::compile(route, value, regexes)?));
+            headers.push((parsed, Test::compile(route, value, maker)?));
         }
         let mut query = Vec::new();
         for FieldMatch { name, value } in &condition.query {
-            query.push((Box::from(name.as_str()), Test::compile(route, value, regexes)?));
+            query.push((Box::from(name.as_str()), Test::compile(route, value, maker)?));
         }
         let grpc_method = match &condition.path {
             Some(PathMatch::Grpc { service: None, method: Some(method) }) => Some(Box::from(method.as_str())),
             _ => None,
         };
-        Ok(Self { route: at, order, grpc_method, method, headers, query })
+        let when = route.when.as_ref().map(|text| maker.condition(route, text)).transpose()?;
+        Ok(Self { route: at, order, grpc_method, method, headers, query, when })
     }
 
     fn found(&self, prefix: usize, path: ByPath) -> Found {
@@ -397,15 +425,16 @@ impl Rule {
             method: self.method.is_some(),
             headers: count(self.headers.len()),
             query: count(self.query.len()),
+            when: self.when.is_some(),
         };
         Found { route: self.route, prefix, by }
     }
 
     /// Smaller comes first, among rules of the same host and path.
-    fn rank(&self) -> (Reverse<usize>, bool, Reverse<usize>, Reverse<usize>, usize) {
+    fn rank(&self) -> (Reverse<usize>, bool, Reverse<usize>, Reverse<usize>, bool, usize) {
         let grpc = self.grpc_method.as_ref().map_or(0, |method| method.len());
         let (headers, query) = (Reverse(self.headers.len()), Reverse(self.query.len()));
-        (Reverse(grpc), self.method.is_none(), headers, query, self.order)
+        (Reverse(grpc), self.method.is_none(), headers, query, self.when.is_none(), self.order)
     }
 
     fn holds(&self, asked: &Asked<'_>) -> bool {
@@ -421,14 +450,38 @@ impl Rule {
             && self.query.iter().all(|(name, test)| {
                 asked.query.and_then(|query| parameter(query, name)).is_some_and(|value| test.holds(&value))
             })
+            // Last: it costs more than all the others.
+            && self.when.as_ref().is_none_or(|when| when_holds(when, asked))
     }
 }
 
+/// Whether a condition holds; one that cannot be evaluated does not, and is counted.
+fn when_holds(when: &Condition, asked: &Asked<'_>) -> bool {
+    let about = About {
+        method: asked.method,
+        path: asked.path,
+        query: asked.query.unwrap_or_default(),
+        host: asked.host,
+        scheme: asked.caller.scheme,
+        headers: asked.headers,
+        source: asked.caller.address,
+        name: "",
+        claims: None,
+    };
+    when.evaluate(&about).unwrap_or_else(|error| {
+        tracing::debug!(%error, "a route does not match");
+        if let Some(failed) = asked.caller.failed {
+            failed.inc();
+        }
+        false
+    })
+}
+
 impl Test {
-    fn compile(route: &Route, value: &ValueMatch, regexes: &mut Regexes<'_>) -> Result<Self, RouteError> {
+    fn compile(route: &Route, value: &ValueMatch, maker: &mut Maker<'_>) -> Result<Self, RouteError> {
         Ok(match value {
             ValueMatch::Exact(text) => Test::Exact(Box::from(text.as_str())),
-            ValueMatch::Regex(pattern) => Test::Regex(regexes.whole(route, pattern)?),
+            ValueMatch::Regex(pattern) => Test::Regex(maker.regex(route, pattern)?),
         })
     }
 
@@ -440,55 +493,7 @@ impl Test {
     }
 }
 
-/// All values of a field as one (RFC 9110 section 5.3); `None` if there is none, or one that is not text.
-fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
-    let mut values = headers.get_all(name).iter();
-    let mut all = Cow::Borrowed(values.next()?.to_str().ok()?);
-    for value in values {
-        let text = all.to_mut();
-        text.push_str(", ");
-        text.push_str(value.to_str().ok()?);
-    }
-    Some(all)
-}
-
-/// The first value of a query parameter, decoded as a form is (`+` is a space).
-fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    query.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key) == name).then(|| decode(value))
-    })
-}
-
-fn decode(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| byte == b'%' || byte == b'+') {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        let escaped = match (byte, after) {
-            (b'%', [high, low, after @ ..]) => {
-                hex_digit(*high).zip(hex_digit(*low)).map(|(high, low)| (high << 4 | low, after))
-            }
-            _ => None,
-        };
-        match escaped {
-            Some((byte, after)) => {
-                out.push(byte);
-                rest = after;
-            }
-            None => out.push(if *byte == b'+' { b' ' } else { *byte }),
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
-}
-
-fn hex_digit(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-mod regexes;
+mod fields;
+mod made;
 #[cfg(test)]
 mod tests;

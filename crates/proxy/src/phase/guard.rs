@@ -125,6 +125,7 @@ pub fn holds(exchange: &Exchange<'_>, condition: &Condition) -> bool {
         path: request.uri().path(),
         query: request.uri().query().unwrap_or_default(),
         host: &host,
+        scheme: super::route::scheme(request.headers()),
         headers: request.headers(),
         source: client(exchange),
         name: identity.map_or("", |identity| &identity.name),

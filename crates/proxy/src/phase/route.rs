@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Exchange, Stop};
+use http::HeaderMap;
+
+use super::{Exchange, Stop, guard};
 use crate::content::cors;
 use crate::error::Fault;
-use crate::model::router::{Asked, host_key};
+use crate::model::forwarded;
+use crate::model::router::{Asked, Caller, host_key};
 use crate::snapshot::plan::{RoutePlan, Routes};
 
 /// Runs the phase.
@@ -24,6 +27,11 @@ pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan
         query: request.uri().query(),
         method: request.method(),
         headers: request.headers(),
+        caller: Caller {
+            address: guard::client(exchange),
+            scheme: scheme(request.headers()),
+            failed: Some(&exchange.worker.shared.metrics.conditions_failed),
+        },
     };
     let find = |asked: &Asked<'_>| {
         routes.router.find(asked).and_then(|found| Some((found, routes.routes.get(found.route)?)))
@@ -46,4 +54,9 @@ pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan
     };
     exchange.prefix = found.prefix;
     Ok(Arc::clone(route))
+}
+
+/// The scheme by which the client asked, as the fields have it that [`super::identify`] has written.
+pub fn scheme(headers: &HeaderMap) -> &'static str {
+    if headers.get(forwarded::PROTO).is_some_and(|proto| proto == "https") { "https" } else { "http" }
 }

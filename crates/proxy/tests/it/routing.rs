@@ -186,3 +186,43 @@ async fn weights_share_the_requests() {
     }
     assert!((250..350).contains(&of_a), "{of_a}");
 }
+
+#[tokio::test]
+async fn a_condition_decides_which_route_is_taken_and_one_that_cannot_be_evaluated_does_not_hold() {
+    let (a, b) = (named("a").await, named("b").await);
+    let when = |text: &str| Some(text.to_owned());
+    let tenant = "request.headers['x-team'].matches('^[ab]$') && source.address == '127.0.0.1'";
+    let http = "request.scheme == 'http' && request.host == 'h' && request.query.contains('b=1') && request.method == 'GET'";
+    let routes = vec![
+        to("a"),
+        Route { when: when(tenant), name: "tenant".into(), ..to("b") },
+        Route { when: when(http), name: "query".into(), ..to("b") },
+    ];
+    let tutti =
+        Tutti::start(options(), routes.clone(), vec![passing("a", 1, a.addr), passing("b", 1, b.addr)]).await;
+    let ask = async |target: &str, team: &str| {
+        let request = Request::get(target).header("host", "h").header("x-team", team);
+        text(&send(tutti.edge, request.body(Body::empty()).unwrap()).await).to_owned()
+    };
+    assert_eq!(ask("/", "b").await, "b");
+    assert_eq!(ask("/", "c").await, "a");
+    assert_eq!(ask("/?b=1", "c").await, "b");
+    assert_eq!(text(&get(tutti.edge, "/").await), "a", "there is no such field");
+    let mut page = tutti_core::metrics::Page::default();
+    tutti.handle.metrics(&mut page);
+    let metrics = page.finish();
+    assert!(metrics.contains("tutti_proxy_conditions_failed_total 1"), "{metrics}");
+    // What does not compile changes nothing.
+    let broken = Route { when: when("request.path"), ..to("b") };
+    let refused = tutti.handle.apply(routing(Serve::Http(vec![broken]))).await.unwrap_err();
+    assert!(tutti_core::error::chain(&refused).contains("this is a text"), "{refused:?}");
+    assert_eq!(ask("/", "b").await, "b");
+    // And what does is in force.
+    let other = Route { when: when("!has(request.headers['x-team'])"), ..to("b") };
+    assert!(tutti.handle.apply(routing(Serve::Http(vec![other]))).await.is_err(), "`has` asks for a field");
+    let other = Route { when: when("!('x-team' in request.headers)"), ..to("b") };
+    tutti.handle.apply(routing(Serve::Http(vec![other]))).await.unwrap();
+    assert_eq!(text(&get(tutti.edge, "/").await), "b");
+    assert!(ask("/", "b").await.contains("TUT0501"));
+    tutti.proxy.shutdown().await;
+}

@@ -40,7 +40,7 @@ fn found_with<'a>(
 ) -> Option<&'a str> {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let host = host_key(host).unwrap();
-    let asked = Asked { host: &host, path, query, method: &method, headers };
+    let asked = Asked { host: &host, path, query, method: &method, headers, caller: Caller::default() };
     Router::compile(routes).unwrap().find(&asked).map(|found| routes[found.route].name.as_str())
 }
 
@@ -274,7 +274,8 @@ proptest! {
             headers.insert("x-a", "1".parse().unwrap());
         }
         let method = if post { Method::POST } else { Method::GET };
-        let asked = Asked { host, path: &path, query: None, method: &method, headers: &headers };
+        let caller = Caller::default();
+        let asked = Asked { host, path: &path, query: None, method: &method, headers: &headers, caller };
         let router = Router::compile(&routes).unwrap();
         prop_assert_eq!(router.find(&asked).map(|found| found.route), naive(&routes, &asked));
     }
@@ -349,9 +350,73 @@ fn what_made_a_rule_match_is_told() {
     let routes = [route("r", &["*.test"], vec![by_all])];
     let router = Router::compile(&routes).unwrap();
     let headers = HeaderMap::new();
-    let asked =
-        Asked { host: "a.test", path: "/a", query: Some("q=1"), method: &Method::GET, headers: &headers };
+    let (method, headers, caller) = (&Method::GET, &headers, Caller::default());
+    let asked = Asked { host: "a.test", path: "/a", query: Some("q=1"), method, headers, caller };
     let by = router.find(&asked).unwrap().by;
-    let expected = By { host: ByHost::Wildcard, path: ByPath::Exact, method: true, headers: 0, query: 1 };
+    let expected =
+        By { host: ByHost::Wildcard, path: ByPath::Exact, method: true, query: 1, ..By::default() };
     assert_eq!(by, expected);
+}
+
+fn when(name: &str, condition: &str, matches: Vec<Match>) -> Route {
+    Route { when: Some(condition.to_owned()), ..route(name, &[], matches) }
+}
+
+#[test]
+fn a_condition_decides_after_everything_else_that_is_the_same() {
+    let by_header = Match { headers: vec![field("x-a", "1")], ..prefix("/a") };
+    let routes = [
+        route("plain", &[], vec![prefix("/a")]),
+        when("beta", "request.headers['x-b'] == 'beta'", vec![prefix("/a")]),
+        route("header", &[], vec![by_header]),
+        when("query", "request.query.contains('q=') && source.address == '127.0.0.1'", vec![prefix("/a")]),
+        when("never", "request.scheme == 'https'", vec![exact("/a/x")]),
+    ];
+    let with = |headers: &[(&'static str, &str)], target| {
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect();
+        found_with(&routes, "h", target, Method::GET, &headers)
+    };
+    assert_eq!(with(&[], "/a/x"), Some("plain"), "a condition that cannot be evaluated does not hold");
+    assert_eq!(
+        with(&[("x-b", "beta")], "/a"),
+        Some("beta"),
+        "more specific than nothing, whatever the order"
+    );
+    assert_eq!(
+        with(&[("x-b", "beta"), ("x-a", "1")], "/a"),
+        Some("header"),
+        "conditions on fields come first"
+    );
+    assert_eq!(with(&[], "/a?q=1"), Some("query"));
+    assert_eq!(with(&[("x-b", "beta")], "/a?q=1"), Some("beta"), "of two conditions the first");
+    assert_eq!(found(&routes[4..], "h", "/a/x"), None);
+}
+
+#[test]
+fn a_condition_is_evaluated_only_if_all_else_matches_and_counted_if_it_cannot_be() {
+    let post = Match { method: Some("POST".to_owned()), ..prefix("/a") };
+    let routes = [when("r", "request.headers['x-none'] == ''", vec![post])];
+    let router = Router::compile(&routes).unwrap();
+    let (headers, failed) = (HeaderMap::new(), Counter::default());
+    let find = |method: &Method, path: &str| {
+        let caller = Caller { failed: Some(&failed), ..Caller::default() };
+        router.find(&Asked { host: "h", path, query: None, method, headers: &headers, caller }).is_some()
+    };
+    assert!(!find(&Method::GET, "/a") && !find(&Method::POST, "/b"));
+    assert_eq!(failed.get(), 0);
+    assert!(!find(&Method::POST, "/a"));
+    assert_eq!(failed.get(), 1);
+}
+
+#[test]
+fn a_condition_that_cannot_be_is_refused_with_its_route() {
+    let error = Router::compile(&[when("r", "request.path", vec![])]).unwrap_err().to_string();
+    assert!(
+        error.contains("route \"r\": when: line 1 column") && error.contains("this is a text"),
+        "{error}"
+    );
+    let many = (0..1_025).map(|at| prefix(&format!("/{at}"))).collect();
+    let error = Router::compile(&[when("r", "true", many)]).unwrap_err().to_string();
+    assert!(error.contains("at most 1024 conditions"), "{error}");
 }
