@@ -139,6 +139,7 @@ codes! {
     UNSUPPORTED_TYPE = 559, "The type or coding of the request's body is not taken";
     ANSWER_TOO_LARGE = 560, "The service's answer is too large";
     CLIENT_SLOW = 565, "The client sends its request too slowly";
+    REQUEST_FORGOTTEN = 570, "The request is not remembered";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     // 602 is spent.

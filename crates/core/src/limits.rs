@@ -283,6 +283,27 @@ pub const ACCESS_LOG_FIELD: usize = 2 << 10;
 /// Proxies that a request has come by, as far as anybody looks: chains of ten are rare, and nobody has more in front.
 pub const FORWARDED_HOPS: usize = 64;
 
+/// Requests that went well and are remembered for `tutti explain request`, all workers together; each takes half a kilobyte.
+pub const EXPLAIN_RECENT: usize = 2_048;
+
+/// The same for requests that failed through us or a service, were tried again or were slow: what is asked for at night.
+pub const EXPLAIN_TROUBLED: usize = 2_048;
+
+/// The same for requests that failed through their client. Apart, so that who asks for what is not there pushes nothing else out.
+pub const EXPLAIN_REFUSED: usize = 1_024;
+
+/// Tries of one request that are remembered; of further ones the last.
+pub const EXPLAIN_TRIES: usize = 6;
+
+/// A request whose answer took longer to begin is remembered with the troubled ones.
+pub const EXPLAIN_SLOW: Duration = Duration::from_secs(1);
+
+/// Instances that are remembered of a service that failed, and routes that are named beside the one that was taken.
+pub const EXPLAIN_OTHERS: usize = 8;
+
+/// Endpoints that are gone and whose names are still known, for explanations.
+pub const EXPLAIN_NAMES: usize = 4_096;
+
 /// Callers whose `X-Forwarded-*` values one worker keeps ready.
 pub const STAMPS: usize = 16;
 

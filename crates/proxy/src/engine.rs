@@ -19,6 +19,7 @@ use crate::clients::Clients;
 use crate::config::Options;
 use crate::control::{Control, check, policies};
 use crate::error::ApplyError;
+use crate::explain::diary::Diary;
 use crate::guard::auth::keyring::{Keeper, Keyrings};
 use crate::guard::identity::Fields;
 use crate::guard::store::LocalStore;
@@ -50,6 +51,8 @@ pub struct Shared {
     pub origin: Instant,
     /// The connections of each client.
     pub clients: Arc<Clients>,
+    /// What each worker remembers of its requests.
+    pub(crate) diaries: Vec<Arc<Diary>>,
     pub(crate) control: tokio::sync::Mutex<Control>,
     changes: Changes,
     pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
@@ -109,6 +112,7 @@ impl Proxy {
             certificates,
             origin: Instant::now(),
             clients: Arc::default(),
+            diaries: links.iter().map(|_| Arc::new(Diary::among(links.len()))).collect(),
             control: tokio::sync::Mutex::new(Control { keyrings, ..Control::new(view, book) }),
             changes: Changes::default(),
             snapshots: watch::channel(Arc::new(Snapshot::empty())).0,
@@ -136,7 +140,9 @@ impl Proxy {
     /// Takes the log by value: the log's thread ends only when nobody can write to it any more.
     fn launch(&mut self, log: Option<Opened>, inboxes: Vec<mpsc::Receiver<Command>>) -> std::io::Result<()> {
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let recorder = Arc::new(Recorder::new(log.clone(), Arc::clone(&self.shared.metrics)));
+            let Some(diary) = self.shared.diaries.get(index) else { continue };
+            let (metrics, origin) = (Arc::clone(&self.shared.metrics), self.shared.origin);
+            let recorder = Arc::new(Recorder::new(log.clone(), Arc::clone(diary), origin, metrics));
             self.workers.push(spawn_worker(index, Arc::clone(&self.shared), recorder, inbox)?);
         }
         self.helpers.push(spawn_control(Arc::clone(&self.shared))?);

@@ -14,9 +14,11 @@ use tutti_ports::traffic::Traffic;
 
 use crate::engine::Shared;
 use crate::error::ApplyError;
+use crate::explain::report::{Teller, Wanted};
+use crate::explain::{Explanation, Summary};
 use crate::model::breaker::State;
 use crate::snapshot::Snapshot;
-use crate::snapshot::cluster::Cluster;
+use crate::snapshot::cluster::{Cluster, Clusters};
 use crate::snapshot::members::words;
 use crate::snapshot::plan::{ListenerPlan, Serve, Side};
 use crate::upstream::endpoint::Endpoint;
@@ -81,6 +83,23 @@ impl Handle {
             listeners: snapshot.listeners.iter().map(|plan| listener(plan, &snapshot)).collect(),
             services: snapshot.clusters.iter().map(|cluster| service(cluster, now)).collect(),
         }
+    }
+
+    /// What became of the request of this id or trace, and why; `None` if it is not remembered (any more).
+    pub async fn explain(&self, id: &str) -> Option<Explanation> {
+        let control = self.shared.control.lock().await;
+        self.teller(&control.clusters).explain(id)
+    }
+
+    /// The newest requests that are remembered, newest first.
+    pub async fn requests(&self, wanted: &Wanted) -> Vec<Summary> {
+        let control = self.shared.control.lock().await;
+        self.teller(&control.clusters).list(wanted)
+    }
+
+    fn teller<'a>(&'a self, clusters: &'a Clusters) -> Teller<'a> {
+        let snapshot = Arc::clone(&self.shared.snapshots.borrow());
+        Teller { shared: &self.shared, clusters, snapshot }
     }
 
     async fn until_drained(&self, id: &InstanceId) {

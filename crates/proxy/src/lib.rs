@@ -15,6 +15,7 @@
 //! | [`engine`] | starts the threads, makes snapshots of routes and catalog |
 //! | [`worker`] | a thread with its runtime, sockets and connections |
 //! | [`handle`] | new routes, doors, draining, looking |
+//! | [`explain`] | what is remembered of requests, and what became of one and why |
 //! | [`page`], [`error`] | faults, and how clients see them |
 //! | [`access_log`], [`metrics`], [`config`] | what they say |
 //!
@@ -35,6 +36,7 @@ mod content;
 mod control;
 pub mod engine;
 pub mod error;
+pub mod explain;
 pub mod guard;
 pub mod handle;
 pub mod metrics;

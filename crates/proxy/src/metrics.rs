@@ -1,6 +1,7 @@
 //! The data plane's metrics: rate, errors and duration by route and by service, retries, connections, pools.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tutti_core::metrics::{Counter, Family, Gauge, Histogram, Page};
@@ -12,6 +13,7 @@ use crate::resilience::gate::Counters;
 pub struct Metrics {
     requests: Family<Counter>,
     durations: Family<Histogram>,
+    names: RwLock<Names>,
     upstream_requests: Family<Counter>,
     upstream_durations: Family<Histogram>,
     faults: Family<Counter>,
@@ -67,9 +69,38 @@ pub struct Metrics {
     pub generation: Gauge,
 }
 
+/// The names of listeners and routes that were ever counted, each with a number that stays the same.
+#[derive(Debug, Default)]
+struct Names {
+    all: Vec<(Arc<str>, Arc<str>)>,
+    numbers: HashMap<(Arc<str>, Arc<str>), u32>,
+}
+
+impl Names {
+    /// Most names; those that come after have no number of their own.
+    const MOST: usize = 65_536;
+
+    /// The number of a listener and route; 0 if it has none.
+    fn number(&mut self, listener: &str, route: &str) -> u32 {
+        let key = (Arc::<str>::from(listener), Arc::<str>::from(route));
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        if self.all.len() >= Self::MOST {
+            return 0;
+        }
+        self.all.push(key.clone());
+        let number = u32::try_from(self.all.len()).unwrap_or(0);
+        self.numbers.insert(key, number);
+        number
+    }
+}
+
 /// The counters of one route, looked up once.
 #[derive(Debug)]
 pub struct RouteMetrics {
+    /// Its listener and name, for [`Metrics::name`].
+    pub number: u32,
     /// By status class, 1xx to 5xx.
     classes: [Arc<Counter>; 5],
     duration: Arc<Histogram>,
@@ -92,16 +123,25 @@ impl Metrics {
     /// The counters of a route.
     pub fn route(&self, listener: &str, route: &str) -> RouteMetrics {
         let with = |class| self.requests.with(&[("listener", listener), ("route", route), ("class", class)]);
+        let number = self.names.write().unwrap_or_else(PoisonError::into_inner).number(listener, route);
         RouteMetrics {
+            number,
             classes: CLASSES.map(with),
             duration: self.durations.with(&[("listener", listener), ("route", route)]),
         }
+    }
+
+    /// The listener and route of a number; the route is empty for requests that no route took.
+    pub fn name(&self, number: u32) -> Option<(Arc<str>, Arc<str>)> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.all.get((number as usize).checked_sub(1)?).cloned()
     }
 
     /// The counters of a service.
     pub fn service(&self, service: &str) -> RouteMetrics {
         let with = |class| self.upstream_requests.with(&[("service", service), ("class", class)]);
         RouteMetrics {
+            number: 0,
             classes: CLASSES.map(with),
             duration: self.upstream_durations.with(&[("service", service)]),
         }

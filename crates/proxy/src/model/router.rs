@@ -497,3 +497,4 @@ mod fields;
 mod made;
 #[cfg(test)]
 mod tests;
+pub mod why;

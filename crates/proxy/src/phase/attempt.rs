@@ -11,6 +11,7 @@ use tutti_net::{Body, BodyError, Protocol, SendCause, SendError, Stage};
 
 use super::{Exchange, observe, upload};
 use crate::error::Fault;
+use crate::explain::record::Timing;
 use crate::model::headers;
 use crate::model::hints;
 use crate::model::outlier::Outcome;
@@ -80,6 +81,7 @@ pub async fn once(
     sending: &Sending<'_>,
     endpoint: &Arc<Endpoint>,
     mut request: Request<Body>,
+    timing: &mut Timing,
 ) -> Result<Sent, Failed> {
     let h2 = is_h2c(endpoint.protocol, sending.target.protocol)
         || (exchange.form == Form::Grpc && exchange.connection.protocol == Protocol::Http2);
@@ -88,9 +90,10 @@ pub async fn once(
     }
     label(exchange, &mut request);
     let limit = Limit::of(exchange, sending.route);
+    timing.began = Some(limit.began.into_std());
     let mut unsent = Some(request);
     let timed = {
-        let attempt = attempt(exchange, endpoint, &mut unsent, h2, sending.idempotent);
+        let attempt = attempt(exchange, endpoint, (&mut unsent, timing), h2, sending.idempotent);
         limit.run(attempt).await
     };
     let result = match timed {
@@ -145,7 +148,7 @@ fn label(exchange: &Exchange<'_>, request: &mut Request<Body>) {
 async fn attempt(
     exchange: &Exchange<'_>,
     endpoint: &Arc<Endpoint>,
-    unsent: &mut Option<Request<Body>>,
+    (unsent, timing): (&mut Option<Request<Body>>, &mut Timing),
     h2: bool,
     idempotent: bool,
 ) -> Result<Sent, Failed> {
@@ -171,10 +174,15 @@ async fn attempt(
     }
     let (connection, kept) = match pool.take(!idempotent) {
         Some(connection) => (connection, true),
-        None => match pool.dial(timeout).await {
-            Ok(connection) => (connection, false),
-            Err(error) => return Err(refused(exchange, endpoint, &error, unsent.take())),
-        },
+        None => {
+            let began = std::time::Instant::now();
+            let dialled = pool.dial(timeout).await;
+            timing.connect = Some(began.elapsed());
+            match dialled {
+                Ok(connection) => (connection, false),
+                Err(error) => return Err(refused(exchange, endpoint, &error, unsent.take())),
+            }
+        }
     };
     let Some(request) = unsent.take() else { return Err(lost(endpoint)) };
     match connection.send(request).await {

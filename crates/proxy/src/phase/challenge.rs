@@ -19,7 +19,7 @@ pub fn run(exchange: &Exchange<'_>) -> Result<(), Stop> {
     if !plain || (*method != Method::GET && *method != Method::HEAD) {
         return Ok(());
     }
-    let host = exchange.host.as_ref().and_then(|host| host.to_str().ok()).and_then(host_key);
+    let host = exchange.entry.host.as_ref().and_then(|host| host.to_str().ok()).and_then(host_key);
     let Some(body) = host.and_then(|host| certificates.http_challenge(&host, token)) else { return Ok(()) };
     let body = if *method == Method::HEAD { Body::empty() } else { Body::from(body) };
     let mut response = Response::new(body);

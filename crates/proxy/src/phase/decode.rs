@@ -27,13 +27,13 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     } else if *request.method() != Method::OPTIONS {
         return Err(Fault::bad_request("only OPTIONS may ask for *").into());
     }
-    exchange.host = request.headers().get(header::HOST).cloned();
-    if let Some(host) = &exchange.host
+    exchange.entry.host = request.headers().get(header::HOST).cloned();
+    if let Some(host) = &exchange.entry.host
         && host.to_str().ok().and_then(router::host_key).is_none()
     {
         return Err(Fault::bad_request("the Host field does not hold a host").into());
     }
-    if exchange.host.is_none() {
+    if exchange.entry.host.is_none() {
         // HTTP/1.0 may lack it; what is sent on may not. It is routed as one that names no host.
         let reached = HeaderValue::from_str(&exchange.connection.local.to_string());
         request

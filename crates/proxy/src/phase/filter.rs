@@ -73,7 +73,7 @@ pub fn backend_request<B>(edits: &BackendEdits, request: &mut Request<B>, prefix
 fn answer(exchange: &Exchange<'_>, redirect: &Redirect<'_>, status: http::StatusCode) -> Stop {
     let headers = exchange.request.headers();
     let scheme = headers.get(crate::model::forwarded::PROTO).and_then(|scheme| scheme.to_str().ok());
-    let authority = exchange.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let authority = exchange.entry.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
     if authority.is_empty() && redirect.host.is_none() {
         return Fault::bad_request("a redirect needs to know the host, and the request names none").into();
     }

@@ -25,7 +25,7 @@ pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<(), S
     if guard.addresses.as_ref().is_some_and(|addresses| !addresses.allow(client)) {
         return Err(Fault::address_denied(client).into());
     }
-    exchange.guarded = Some(Box::default());
+    exchange.entry.guarded = Some(Box::default());
     let mut counted = Vec::new();
     if let Some(limits) = &guard.limits {
         let [early, _] = &limits.stages;
@@ -59,7 +59,7 @@ async fn count(exchange: &mut Exchange<'_>, limits: &[Limit], client: IpAddr) ->
     if limits.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(mut guarded) = exchange.guarded.take() else { return Ok(Vec::new()) };
+    let Some(mut guarded) = exchange.entry.guarded.take() else { return Ok(Vec::new()) };
     let store = &*exchange.worker.shared.rates;
     let caller = Caller { address: client, headers: exchange.request.headers(), identity: &guarded.identity };
     let outcome = limit::ask(store, limits, &caller).await;
@@ -78,7 +78,7 @@ async fn count(exchange: &mut Exchange<'_>, limits: &[Limit], client: IpAddr) ->
         Outcome::Unknown => Ok(Vec::new()),
         Outcome::Unavailable(error) => Err(Fault::rates_unknown(&error).into()),
     };
-    exchange.guarded = Some(guarded);
+    exchange.entry.guarded = Some(guarded);
     result
 }
 
@@ -90,7 +90,7 @@ async fn identify(exchange: &mut Exchange<'_>, auth: &AuthPlan) -> Result<(), St
     for (name, value) in identity.fields.iter() {
         exchange.request.headers_mut().insert(name.clone(), value.clone());
     }
-    if let Some(guarded) = &mut exchange.guarded {
+    if let Some(guarded) = &mut exchange.entry.guarded {
         guarded.identity = identity;
     }
     Ok(())
@@ -100,7 +100,7 @@ fn refuse(exchange: &mut Exchange<'_>, denied: &Denied) -> Stop {
     match denied {
         Denied::Unknown(why) => {
             tracing::debug!(request_id = exchange.entry.id(), why, "a credential is not taken");
-            if let Some(guarded) = &mut exchange.guarded {
+            if let Some(guarded) = &mut exchange.entry.guarded {
                 guarded.challenged = true;
             }
             Fault::unauthenticated().into()
@@ -116,10 +116,10 @@ fn refuse(exchange: &mut Exchange<'_>, denied: &Denied) -> Stop {
 
 /// Whether a condition holds for a request.
 pub fn holds(exchange: &Exchange<'_>, condition: &Condition) -> bool {
-    let host = exchange.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = exchange.entry.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host_key(host).unwrap_or_default();
     let request = &exchange.request;
-    let identity = exchange.guarded.as_ref().map(|guarded| &guarded.identity);
+    let identity = exchange.entry.guarded.as_ref().map(|guarded| &guarded.identity);
     condition.holds(&About {
         method: request.method(),
         path: request.uri().path(),

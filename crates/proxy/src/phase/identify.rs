@@ -55,8 +55,8 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     }
     let tls = exchange.connection.tls.is_some();
     let key = StampKey { peer, believed, tls, port: exchange.listener.address.port() };
-    worker.stamps.borrow_mut().with(&key, exchange.host.as_ref(), |stamp| {
-        stamp.apply(headers, exchange.host.as_ref());
+    worker.stamps.borrow_mut().with(&key, exchange.entry.host.as_ref(), |stamp| {
+        stamp.apply(headers, exchange.entry.host.as_ref());
     });
 
     let begun = headers.get(&TRACEPARENT).and_then(|parent| Context::resume(parent.as_bytes(), &worker.rng));
@@ -79,7 +79,7 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     // Also when it is kept: there may have been a second one, that nobody has looked at.
     headers.insert(REQUEST_ID, id.clone());
     exchange.entry.request_id = Some(id);
-    if exchange.connection.tls.as_ref().is_some_and(|tls| is_misdirected(tls, exchange.host.as_ref())) {
+    if exchange.connection.tls.as_ref().is_some_and(|tls| is_misdirected(tls, exchange.entry.host.as_ref())) {
         return Err(Fault::misdirected().into());
     }
     Ok(())

@@ -48,7 +48,7 @@ use tutti_net::{Body, ConnectionInfo};
 use tutti_ports::routing::DeadlineRule;
 
 use crate::error::Fault;
-use crate::guard::Guarded;
+use crate::explain::note;
 use crate::model::hints;
 use crate::page::Form;
 use crate::snapshot::plan::{ListenerPlan, RoutePlan, Routes, Serve};
@@ -82,8 +82,6 @@ pub struct Exchange<'a> {
     pub started: Instant,
     /// The request, as it will be sent.
     pub request: Request<Body>,
-    /// `Host` as the client sent it.
-    pub host: Option<HeaderValue>,
     /// In which form the client wants to hear of a fault.
     pub form: Form,
     /// Whether the client may hear what goes on behind us; see [`identify`].
@@ -104,8 +102,6 @@ pub struct Exchange<'a> {
     pub prefix: usize,
     /// The place of the chosen one among the route's backends.
     pub backend: usize,
-    /// What the route's guard found out.
-    pub guarded: Option<Box<Guarded>>,
     /// What the answer needs of the request.
     pub asked: content::Asked,
     /// What the connection becomes.
@@ -130,7 +126,6 @@ pub async fn run(
         connection,
         started,
         request,
-        host: None,
         form,
         among_us: false,
         upgrade: None,
@@ -141,7 +136,6 @@ pub async fn run(
         struck: false,
         prefix: 0,
         backend: 0,
-        guarded: None,
         asked: content::Asked::default(),
         switched: None,
         entry,
@@ -149,7 +143,11 @@ pub async fn run(
     let answer = match phases(&mut exchange).await {
         Ok(response) => response,
         Err(Stop::Answer(response)) => *response,
-        Err(Stop::Fail(fault)) => respond::fault(&mut exchange, &fault),
+        Err(Stop::Fail(fault)) => {
+            let answer = respond::fault(&mut exchange, &fault);
+            exchange.entry.trouble = Some(note::trouble(&exchange, *fault));
+            answer
+        }
     };
     record::finish(exchange.entry, exchange.switched, answer)
 }
@@ -216,5 +214,6 @@ fn deadline(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<(), Stop> 
 fn matched(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan>, Stop> {
     let route = route::run(exchange, routes)?;
     exchange.entry.route = Some(Arc::clone(&route));
+    exchange.entry.trail.generation = exchange.worker.view().generation;
     Ok(route)
 }

@@ -1,9 +1,10 @@
 //! Phase 10: what became of a request, counted and logged when its last byte is gone.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::uri::Uri;
 use http::{HeaderValue, Method, Request, Response};
@@ -15,6 +16,9 @@ use super::respond::Switched;
 use super::upload::Progress;
 use crate::access_log::line::Line;
 use crate::access_log::{Feed, Opened};
+use crate::explain::diary::Diary;
+use crate::explain::record::{Record, Text, Trail, Trouble};
+use crate::guard::Guarded;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::trace::Context;
 use crate::resilience::gate::Permit;
@@ -29,15 +33,19 @@ const CLIENT_GONE: u16 = 499;
 pub struct Recorder {
     /// The access log.
     pub feed: Feed,
+    /// Requests that are remembered, for explanations.
+    diary: Arc<Diary>,
+    /// The beginning of the engine's clock.
+    origin: Instant,
     metrics: Arc<Metrics>,
     under_way: AtomicU64,
 }
 
 impl Recorder {
     /// An empty book.
-    pub fn new(log: Option<Opened>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(log: Option<Opened>, diary: Arc<Diary>, origin: Instant, metrics: Arc<Metrics>) -> Self {
         let feed = Feed::new(log, Arc::clone(&metrics));
-        Self { feed, metrics, under_way: AtomicU64::new(0) }
+        Self { feed, diary, origin, metrics, under_way: AtomicU64::new(0) }
     }
 
     /// Requests of this worker that are under way.
@@ -85,7 +93,7 @@ impl Recorder {
             status,
             bytes_in: 0,
             bytes_out: 0,
-            duration: std::time::Duration::ZERO,
+            duration: Duration::ZERO,
             service: None,
             instance: None,
             attempts: 0,
@@ -113,6 +121,8 @@ pub struct Entry {
     method: Method,
     uri: Uri,
     protocol: &'static str,
+    /// `Host` as the client sent it.
+    pub host: Option<HeaderValue>,
     /// The client's address.
     pub client: Option<IpAddr>,
     /// The route.
@@ -133,6 +143,16 @@ pub struct Entry {
     pub request_id: Option<HeaderValue>,
     /// The request's body on its way.
     pub upload: Option<Arc<Progress>>,
+    /// What is noted on its way, for explanations.
+    pub trail: Trail,
+    /// Set when the budget of the service forbade another try.
+    pub denied: Cell<bool>,
+    /// What the limits of rate said, and who asks.
+    pub guarded: Option<Box<Guarded>>,
+    /// When the answer's head was there.
+    pub head: Option<Instant>,
+    /// What there is to say of its failure.
+    pub trouble: Option<Box<Trouble>>,
     /// Why it failed.
     pub fault: Option<(Code, Origin)>,
     /// Set when the service's answer grew longer than the route lets through.
@@ -184,6 +204,7 @@ impl Entry {
             method,
             uri,
             protocol,
+            host: None,
             client: connection.peer.socket_addr().map(|peer| peer.ip()),
             route: None,
             service: None,
@@ -194,6 +215,11 @@ impl Entry {
             trace: None,
             request_id: None,
             upload: None,
+            trail: Trail::default(),
+            denied: Cell::new(false),
+            guarded: None,
+            head: None,
+            trouble: None,
             fault: None,
             over: None,
             status: CLIENT_GONE,
@@ -212,13 +238,52 @@ impl Entry {
         &self.method
     }
 
-    fn log(&self, duration: std::time::Duration) {
+    /// Whether the answer did not reach its end.
+    fn is_cut(&self) -> bool {
+        self.seen.is_some_and(|seen| !seen.complete) || (self.seen.is_none() && self.status == CLIENT_GONE)
+    }
+
+    /// Bytes from the client and to it.
+    fn bytes(&self) -> (u64, u64) {
+        let uploaded = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        (uploaded + self.tunnelled.0, self.seen.map_or(0, |seen| seen.bytes) + self.tunnelled.1)
+    }
+
+    /// What is remembered of it.
+    fn record(&self, took: Duration) -> Record {
+        let id = self.request_id.as_ref().map_or(&[][..], HeaderValue::as_bytes);
+        let host = self.host.as_ref().map_or(&[][..], HeaderValue::as_bytes);
+        let verdicts = self.guarded.iter().flat_map(|guarded| &guarded.verdicts).map(|(_, verdict)| *verdict);
+        Record {
+            began: self.started.saturating_duration_since(self.recorder.origin),
+            took,
+            head: self.head.map(|head| head.saturating_duration_since(self.started)),
+            route: self.route.as_ref().map_or(self.listener.unmatched.number, |route| route.metrics.number),
+            id: Text::of(id),
+            trace: self.trace.map_or(0, |trace| trace.trace),
+            client: self.client,
+            method: Text::of(if self.protocol == "tcp" { b"-" } else { self.method.as_str().as_bytes() }),
+            host: Text::of(host),
+            path: Text::of(self.uri.path().as_bytes()),
+            protocol: self.protocol,
+            status: self.status,
+            bytes: self.bytes(),
+            cut: self.is_cut(),
+            fault: self.fault,
+            limits: Record::verdicts(verdicts),
+            attempts: self.attempts,
+            chosen: self.chosen.as_ref().map_or(0, |chosen| chosen.endpoint().uid),
+            denied: self.denied.get(),
+            trail: self.trail,
+        }
+    }
+
+    fn log(&self, duration: Duration) {
         let code = self.fault.map(|(code, _)| code.to_string());
-        let cut = self.seen.is_some_and(|seen| !seen.complete)
-            || (self.seen.is_none() && self.status == CLIENT_GONE);
+        let cut = self.is_cut();
         let trace = self.trace.map(|trace| trace.trace_id());
         let endpoint = self.chosen.as_ref().map(InFlight::endpoint);
-        let uploaded = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        let (bytes_in, bytes_out) = self.bytes();
         self.recorder.feed.record(&Line {
             at: SystemTime::now(),
             listener: &self.listener.name,
@@ -228,8 +293,8 @@ impl Entry {
             path: self.uri.path(),
             protocol: self.protocol,
             status: self.status,
-            bytes_in: uploaded + self.tunnelled.0,
-            bytes_out: self.seen.map_or(0, |seen| seen.bytes) + self.tunnelled.1,
+            bytes_in,
+            bytes_out,
             duration,
             service: endpoint.map(|endpoint| endpoint.service.as_str()),
             instance: endpoint.map(|endpoint| endpoint.instance.as_str()),
@@ -268,6 +333,8 @@ impl Drop for Entry {
         if self.recorder.feed.is_open() {
             self.log(duration);
         }
+        let record = self.record(duration);
+        self.recorder.diary.add(record, self.trouble.take());
     }
 }
 
@@ -284,6 +351,7 @@ pub fn finish(
     mut response: Response<Body>,
 ) -> Response<Body> {
     entry.status = response.status().as_u16();
+    entry.head.get_or_insert_with(Instant::now);
     match switched {
         None => response.map(|body| body.watched(entry)),
         Some(switched) => {

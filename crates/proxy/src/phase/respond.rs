@@ -60,7 +60,7 @@ fn edit(exchange: &Exchange<'_>, route: &RoutePlan, response: &mut Response<Body
 
 /// The client learns the request's id, unless the service has said one, and what the route's guard tells it.
 fn name(exchange: &Exchange<'_>, response: &mut Response<Body>) {
-    if let Some(guarded) = &exchange.guarded
+    if let Some(guarded) = &exchange.entry.guarded
         && let Some(guard) = exchange.entry.route.as_ref().and_then(|route| route.guard.as_ref())
     {
         super::guard::tell(guard, guarded, response.headers_mut());

@@ -14,7 +14,7 @@ use crate::snapshot::plan::{RoutePlan, Routes};
 /// Runs the phase.
 pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan>, Stop> {
     let request = &exchange.request;
-    let host = exchange.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = exchange.entry.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host_key(host).unwrap_or_default();
     let path = match request.uri().path() {
         // OPTIONS * is about the server as a whole.

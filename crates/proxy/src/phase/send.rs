@@ -24,6 +24,8 @@ use tutti_net::Body;
 use super::attempt::{self, Failed, How, Sending, Sent};
 use super::choose::{self, Asked, Tried};
 use super::{Exchange, Stop, filter, observe, shield, upload};
+use crate::explain::note;
+use crate::explain::record::Timing;
 use crate::model::retry::{self, Policy};
 use crate::page::Form;
 use crate::resilience::replay::Kept;
@@ -47,6 +49,7 @@ pub async fn to(
         filter::backend(exchange, route);
     }
     let worker = exchange.worker;
+    exchange.entry.trail.slot = u32::try_from(target.slot + 1).unwrap_or(0);
     let _permit = observe::admit(worker, target.slot)?;
     let asked = choose::asked(exchange, target.slot, worker.begin(target.slot));
     let gate = worker.snapshot().clusters.get(target.slot).and_then(|cluster| cluster.gate.clone());
@@ -68,7 +71,9 @@ pub async fn to(
         exchange.entry.chosen = Some(chosen);
         exchange.entry.attempts += 1;
         let began = exchange.entry.permits.upstream.is_some().then(Instant::now);
-        let result = attempt::once(exchange, &sending, &endpoint, request).await;
+        let mut timing = Timing::default();
+        let result = attempt::once(exchange, &sending, &endpoint, request, &mut timing).await;
+        note::tried(exchange, endpoint.uid, &timing, &result);
         learn(exchange, began, &result);
         let failed = match result {
             Ok(sent) => {
@@ -222,6 +227,7 @@ fn pay(exchange: &Exchange<'_>, sending: &Sending<'_>) -> bool {
     if allowed {
         metrics.retries.inc()
     } else {
+        exchange.entry.denied.set(true);
         metrics.retries_denied.inc()
     }
     allowed

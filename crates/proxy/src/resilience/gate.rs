@@ -102,6 +102,12 @@ impl Gate {
         }
     }
 
+    /// How many may be in, are in, and wait.
+    pub fn standing(&self) -> (u32, u32, u32) {
+        let state = self.lock();
+        (state.gate.limit(), state.gate.inside(), state.gate.waiting())
+    }
+
     /// Gets in at once, or not at all.
     pub fn try_enter(self: &Arc<Self>) -> Option<Permit> {
         self.lock().gate.admit().then(|| self.permit())

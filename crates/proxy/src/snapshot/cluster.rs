@@ -14,6 +14,7 @@ use tutti_ports::routing::{Algorithm, Subset, Upstream};
 use super::gates::Gates;
 use super::members::{self, Member};
 use crate::config::Options;
+use crate::explain::names::{Named, Names};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::{Picker, hash, priority};
 use crate::model::budget::Allowance;
@@ -106,6 +107,8 @@ pub struct Clusters {
     endpoints: HashMap<(InstanceId, u16), Arc<Endpoint>>,
     loads: HashMap<InstanceId, Weak<Load>>,
     uid: u64,
+    /// Every endpoint that was made, as far as it is remembered.
+    names: Names,
     /// How services are called, as far as anything is said of them.
     policies: Policies,
     /// What was compiled last, of which view and for how many slots.
@@ -206,6 +209,11 @@ impl Clusters {
         let clusters = Arc::new(clusters);
         self.last = Some((from.view.generation, self.slots.len(), Arc::clone(&clusters)));
         clusters
+    }
+
+    /// The instance of an endpoint and its address, also if it is gone.
+    pub fn name(&self, uid: u64) -> Option<&Named> {
+        self.names.get(uid)
     }
 
     /// The requests under way on an instance; `None` if nothing has been since it was last forgotten.
@@ -341,6 +349,7 @@ impl Clusters {
         });
         self.uid += 1;
         let (service, id) = (spec.service.clone(), spec.id.clone());
+        self.names.add(self.uid, &id, &addr);
         Some(Arc::new(Endpoint::new(self.uid, service, id, addr, declared.protocol, load)))
     }
 }

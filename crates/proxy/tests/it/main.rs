@@ -15,6 +15,7 @@ mod bodies;
 mod content;
 mod door;
 mod drain;
+mod explain;
 mod faults;
 mod frames;
 mod guard;

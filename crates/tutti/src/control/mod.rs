@@ -4,6 +4,7 @@
 //! one JSON value a line. The paths begin with `/v1/`; a field is only ever added.
 
 mod client;
+mod requests;
 mod server;
 mod streams;
 pub(crate) mod wire;

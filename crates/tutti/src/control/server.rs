@@ -18,10 +18,10 @@ use tutti_supervisor::logs::LogQuery;
 use tutti_supervisor::status::Rollout;
 use tutti_supervisor::{Handle, Reloaded, SupervisorError};
 
-use super::streams;
 use super::wire::{
     Change, Down, Listening, Outcome, Overview, Problem, ProblemBody, Scale, Services, UpRequest,
 };
+use super::{requests, streams};
 use crate::query::Query;
 
 /// Largest body of a command.
@@ -43,6 +43,8 @@ pub(crate) struct Api {
     pub(crate) reload: Box<dyn Fn(LoadOptions) -> Reloading + Send + Sync>,
     /// Certificates.
     pub(crate) trust: Arc<tutti_trust::Handle>,
+    /// The data plane, for what it remembers of requests.
+    pub(crate) proxy: tutti_proxy::Handle,
     /// Describes the data plane.
     pub(crate) routes: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Asks the process to end.
@@ -108,6 +110,8 @@ impl Api {
             (&Method::GET, "/v1/history") => self.history(&query).await,
             (&Method::GET, "/v1/rewrites") => Ok(ok(&self.supervisor.rewrites())),
             (&Method::GET, "/v1/routes") => Ok(ok(&(self.routes)())),
+            (&Method::GET, "/v1/requests") => self.requests(&query).await,
+            (&Method::GET, "/v1/requests/one") => self.request(query.first("id").unwrap_or_default()).await,
             (&Method::GET, "/v1/certificates") => Ok(ok(&self.trust.standings().await)),
             (&Method::GET, "/v1/events") => Ok(streams::events(self.supervisor.events())),
             (&Method::GET, "/v1/logs") => self.logs(&query).await,
@@ -282,6 +286,23 @@ impl Api {
             },
         };
         Ok(ok(&Outcome { good: settled.good, bad: settled.bad }))
+    }
+
+    async fn requests(&self, query: &Query) -> Answer {
+        let wanted = requests::wanted(query).map_err(|why| Failure::new(Kind::Invalid, why))?;
+        Ok(ok(&self.proxy.requests(&wanted).await))
+    }
+
+    async fn request(&self, id: &str) -> Answer {
+        match self.proxy.explain(id).await {
+            Some(told) => Ok(ok(&told)),
+            None => {
+                let mut failure =
+                    Failure::new(Kind::NotFound, format!("no request of the id {id:?} is remembered"));
+                failure.problem.code = Some(tutti_core::code::REQUEST_FORGOTTEN.to_string());
+                Err(failure)
+            }
+        }
     }
 
     fn metrics(&self) -> Response<Body> {

@@ -76,6 +76,7 @@ impl Roles {
                 Box::pin(async move { reloads.reload(options).await })
             }),
             trust,
+            proxy: proxy.clone(),
             routes: Box::new(move || serde_json::to_value(proxy.describe()).unwrap_or_default()),
             shutdown: {
                 let trigger = host.trigger();

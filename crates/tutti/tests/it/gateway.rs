@@ -92,3 +92,41 @@ fn the_access_log_has_a_line_for_every_request() {
     lines.sort_by_key(|line| line["time"].to_string());
     assert!(lines.iter().enumerate().all(|(n, line)| line["path"] == format!("/echo/{n}")), "{log}");
 }
+
+#[test]
+fn a_request_is_explained_by_its_id() {
+    let (app, edge) = routed("  - { path: /, to: web }\n  - { path: /api, to: api, name: api }\n");
+    let get = |path: &str, id: &str| {
+        client::ask(edge, Request::get(path).header("x-request-id", id).body(Body::empty()).unwrap())
+    };
+    assert_eq!(get("/api/x?secret=1", "one").0, 200);
+    app.tutti(&["stop", "api"]).ok();
+    assert_eq!(get("/api/y", "two").0, 503);
+    let said = app.tutti(&["explain", "request", "one"]).ok();
+    for words in [
+        "/api/x → 200",
+        "api of gateway, because of: any host, path below /api",
+        "api-1 at 127.0.0.1:",
+        "answered 200",
+    ] {
+        assert!(said.out.contains(words), "{words}: {said:?}");
+    }
+    assert!(!said.out.contains("secret"), "{said:?}");
+    let said = app.tutti(&["explain", "request", "two"]).ok();
+    for words in [
+        "The service failed: No instance of the service is ready [TUT0502]",
+        "`tutti explain TUT0502`",
+        "it has no instance now",
+    ] {
+        assert!(said.out.contains(words), "{words}: {said:?}");
+    }
+    let failed = app.json(&["explain", "request", "--failed"]);
+    assert_eq!((failed.as_array().unwrap().len(), &failed[0]["id"]), (1, &"two".into()), "{failed:#}");
+    assert_eq!(app.json(&["explain", "request", "--route=api", "--status", "2xx"])[0]["id"], "one");
+    let listed = app.tutti(&["explain", "request"]).ok();
+    assert!(listed.out.lines().count() == 3 && listed.out.contains("upstream TUT0502"), "{listed:?}");
+    let said = app.tutti(&["explain", "request", "nothing"]);
+    assert!(said.code == 1 && said.err.contains("TUT0570"), "{said:?}");
+    let said = app.tutti(&["explain", "request", "--status", "7xx"]);
+    assert!(said.code == 1 && said.err.contains("no status"), "{said:?}");
+}
