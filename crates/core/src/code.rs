@@ -140,6 +140,7 @@ codes! {
     ANSWER_TOO_LARGE = 560, "The service's answer is too large";
     CLIENT_SLOW = 565, "The client sends its request too slowly";
     REQUEST_FORGOTTEN = 570, "The request is not remembered";
+    PROXY_HEADER = 573, "A proxy in front did not say for whom it connects";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     // 602 is spent.

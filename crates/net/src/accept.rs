@@ -113,6 +113,7 @@ async fn accept_all<S: Source>(
                     protocol: Protocol::Http1,
                     serial,
                     tls: None,
+                    proxied: None,
                     passed: None,
                 };
                 spawn(tasks, stream, info);

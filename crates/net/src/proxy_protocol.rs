@@ -4,9 +4,13 @@
 //! Bytes in, values out; no I/O. Strict: version 1 is exactly one line as the specification writes it, version 2 has
 //! exactly the length it says. Bounded: a longer header than [`limits::PROXY_HEADER_BYTES`] is refused unread.
 
+mod extensions;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tutti_core::limits;
+
+pub use extensions::{Tls, Told};
 
 /// What version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -25,7 +29,7 @@ pub enum Version {
 }
 
 /// What a header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Header {
     /// The connection is the proxy's own (a health check), or of a kind that has no addresses: those of the socket count.
     Own,
@@ -35,6 +39,8 @@ pub enum Header {
         from: SocketAddr,
         /// What it had connected to.
         to: SocketAddr,
+        /// What else is said.
+        told: Option<Box<Told>>,
     },
 }
 
@@ -88,16 +94,17 @@ fn line(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     if words.next().is_some() {
         return Err(WRONG);
     }
-    let header = Header::For { from: SocketAddr::new(from, from_port), to: SocketAddr::new(to, to_port) };
+    let (from, to) = (SocketAddr::new(from, from_port), SocketAddr::new(to, to_port));
+    let header = Header::For { from, to, told: None };
     Ok(Some((header, end + 1)))
 }
 
 fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     const HEAD: usize = 16;
     let Some(kind) = bytes.get(12) else { return Ok(None) };
-    let command = match kind {
-        0x20 => Header::Own,
-        0x21 => Header::For { from: NOWHERE, to: NOWHERE },
+    let own = match kind {
+        0x20 => true,
+        0x21 => false,
         _ => return Err(Malformed("the PROXY header has an unknown version or command")),
     };
     let Some([family, high, low]) = bytes.get(13..HEAD) else { return Ok(None) };
@@ -106,21 +113,21 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
         return Err(Malformed("the PROXY header is too long"));
     }
     let Some(content) = bytes.get(HEAD..HEAD + length) else { return Ok(None) };
-    let (header, extensions) = match (command, family) {
+    let (from, to, rest) = match (own, family) {
         // What stands there is of no interest (section 2.2), and neither are addresses that are none of the Internet's.
-        (Header::Own, _) | (_, 0x00) => return Ok(Some((Header::Own, HEAD + length))),
+        (true, _) | (_, 0x00) => return Ok(Some((Header::Own, HEAD + length))),
         (_, 0x11) => addresses::<4, 12>(content)?,
         (_, 0x21) => addresses::<16, 36>(content)?,
         _ => return Err(Malformed("the PROXY header is of a family that does not belong to TCP")),
     };
-    check_extensions(extensions)?;
-    Ok(Some((header, HEAD + length)))
+    let told = extensions::read(bytes.get(..HEAD + length).unwrap_or_default(), rest)?;
+    Ok(Some((Header::For { from, to, told }, HEAD + length)))
 }
 
-const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
 /// Two addresses of `A` bytes and two ports, `ALL` bytes together; and what follows.
-fn addresses<const A: usize, const ALL: usize>(content: &[u8]) -> Result<(Header, &[u8]), Malformed>
+fn addresses<const A: usize, const ALL: usize>(
+    content: &[u8],
+) -> Result<(SocketAddr, SocketAddr, &[u8]), Malformed>
 where
     IpAddr: From<[u8; A]>,
 {
@@ -132,19 +139,13 @@ where
         let port = port(port_at).ok_or(SHORT)?;
         Ok(SocketAddr::new(IpAddr::from(octets(at).ok_or(SHORT)?), u16::from_be_bytes(port)))
     };
-    Ok((Header::For { from: end(0, 2 * A)?, to: end(A, 2 * A + 2)? }, rest))
+    Ok((end(0, 2 * A)?, end(A, 2 * A + 2)?, rest))
 }
 
-/// Type, length and value, to the end (section 2.2). What they say is not used.
-fn check_extensions(mut rest: &[u8]) -> Result<(), Malformed> {
-    const WRONG: Malformed = Malformed("an extension of the PROXY header is malformed");
-    while !rest.is_empty() {
-        let (head, value) = rest.split_at_checked(3).ok_or(WRONG)?;
-        let [_, high, low] = head else { return Err(WRONG) };
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        rest = value.get(length..).ok_or(WRONG)?;
-    }
-    Ok(())
+/// Whether a connection that begins so may begin with a header. For proxies that need not send one.
+pub fn may_begin(bytes: &[u8]) -> bool {
+    let begins = |with: &[u8]| bytes.iter().zip(with).all(|(a, b)| a == b);
+    begins(SIGNATURE) || begins(WORD)
 }
 
 /// Writes a header; `None` for a connection of our own.
@@ -213,13 +214,90 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn client(from: &str, to: &str) -> Header {
+        Header::For { from: addr(from), to: addr(to), told: None }
+    }
+
+    /// A header with these extensions.
+    fn extended(extensions: &[u8]) -> Vec<u8> {
+        let mut header = write(Version::V2, Some((addr("192.0.2.1:1"), addr("198.51.100.2:443"))));
+        header[14..16].copy_from_slice(&(12 + extensions.len() as u16).to_be_bytes());
+        header.extend_from_slice(extensions);
+        header
+    }
+
+    fn extension(kind: u8, value: &[u8]) -> Vec<u8> {
+        let mut out = vec![kind];
+        out.extend_from_slice(&(value.len() as u16).to_be_bytes());
+        out.extend_from_slice(value);
+        out
+    }
+
+    #[test]
+    fn what_else_is_said_is_read_and_the_rest_passed_over() {
+        let mut tls = vec![0x07, 0, 0, 0, 0];
+        tls.extend(extension(0x21, b"TLSv1.3"));
+        tls.extend(extension(0x22, b"ann"));
+        tls.extend(extension(0x23, b"TLS_AES_128_GCM_SHA256"));
+        let all: Vec<u8> = [
+            extension(0x01, b"h2"),
+            extension(0x02, b"shop.test"),
+            extension(0x04, b"padding"),
+            extension(0x05, b"id-1"),
+            extension(0x20, &tls),
+            extension(0x30, b"blue"),
+            extension(0xea, &[1, 0, 0, 0]),
+        ]
+        .concat();
+        let header = extended(&all);
+        let Ok(Some((Header::For { told: Some(told), .. }, length))) = read(&header) else {
+            panic!("{:?}", read(&header))
+        };
+        assert_eq!(length, header.len());
+        assert_eq!((told.alpn.as_deref(), told.authority.as_deref()), (Some(&b"h2"[..]), Some("shop.test")));
+        assert_eq!(told.unique_id.as_deref(), Some(&b"id-1"[..]));
+        let tls = told.tls.unwrap();
+        assert!(tls.spoken && tls.verified);
+        assert_eq!((tls.version.as_deref(), tls.common_name.as_deref()), (Some("TLSv1.3"), Some("ann")));
+        for bad in [
+            extension(0x02, b"a\nb"),
+            extension(0x02, &[0xff]),
+            extension(0x05, &[b'x'; 129]),
+            extension(0x20, &[1, 0, 0]),
+            extension(0x20, &[1, 0, 0, 0, 0, 0x21, 0, 9]),
+            extension(0x03, &[0; 3]),
+            vec![0x02, 0],
+        ] {
+            assert!(read(&extended(&bad)).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn checksums_are_checked() {
+        // The value that every description of CRC-32C gives.
+        assert_eq!(extensions::crc32c(b"123456789".iter().copied()), 0xe306_9283);
+        let blank = [extension(0x02, b"shop.test"), extension(0x03, &[0; 4]), extension(0x05, b"1")].concat();
+        let mut header = extended(&blank);
+        let sum = extensions::crc32c(header.iter().copied()).to_be_bytes();
+        let at = header.len() - 4 - 4;
+        assert!(read(&header).is_err());
+        header[at..at + 4].copy_from_slice(&sum);
+        assert!(matches!(read(&header), Ok(Some(_))));
+        // But for the place that says that it is a checksum.
+        for place in (16..header.len()).filter(|place| *place != at - 3) {
+            let mut changed = header.clone();
+            changed[place] ^= 1;
+            assert!(read(&changed).is_err(), "{place}");
+        }
+    }
+
     #[test]
     fn lines_are_read_as_the_specification_writes_them() {
         let good = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\nGET /";
-        let header = Header::For { from: addr("192.0.2.1:56324"), to: addr("198.51.100.2:443") };
+        let header = client("192.0.2.1:56324", "198.51.100.2:443");
         assert_eq!(read(good), Ok(Some((header, good.len() - 5))));
         let six = b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n";
-        let header = Header::For { from: addr("[2001:db8::1]:1"), to: addr("[::1]:2") };
+        let header = client("[2001:db8::1]:1", "[::1]:2");
         assert_eq!(read(six), Ok(Some((header, six.len()))));
         assert_eq!(read(b"PROXY UNKNOWN\r\n"), Ok(Some((Header::Own, 15))));
         assert_eq!(read(b"PROXY UNKNOWN what ever\r\n"), Ok(Some((Header::Own, 25))));
@@ -250,10 +328,9 @@ mod tests {
 
     #[test]
     fn binary_headers_have_exactly_their_length() {
-        let client = Some((addr("192.0.2.1:1"), addr("198.51.100.2:443")));
-        let good = write(Version::V2, client);
-        let header = Header::For { from: addr("192.0.2.1:1"), to: addr("198.51.100.2:443") };
-        assert_eq!(read(&good), Ok(Some((header, good.len()))));
+        let good = write(Version::V2, Some((addr("192.0.2.1:1"), addr("198.51.100.2:443"))));
+        let header = client("192.0.2.1:1", "198.51.100.2:443");
+        assert_eq!(read(&good), Ok(Some((header.clone(), good.len()))));
         assert_eq!(read(&write(Version::V2, None)), Ok(Some((Header::Own, 16))));
         let with = |at: usize, octets: &[u8]| {
             let mut changed = good.clone();
@@ -275,7 +352,7 @@ mod tests {
             longer.extend_from_slice(extension);
             read(&longer)
         };
-        assert_eq!(extended(&[2, 0, 3, b'a', b'b', b'c']), Ok(Some((header, 34))));
+        assert_eq!(extended(&[4, 0, 3, b'a', b'b', b'c']), Ok(Some((header, 34))));
         assert!(extended(&[2, 0, 4, b'a', b'b', b'c']).is_err());
         assert!(extended(&[2, 0]).is_err());
     }
@@ -308,7 +385,7 @@ mod tests {
             }
             let length = written.len();
             let all: Vec<u8> = written.into_iter().chain(rest).collect();
-            prop_assert_eq!(read(&all), Ok(Some((Header::For { from, to }, length))));
+            prop_assert_eq!(read(&all), Ok(Some((Header::For { from, to, told: None }, length))));
         }
 
         #[test]

@@ -18,7 +18,7 @@ use crate::listen::Listener;
 use crate::pace::MinRate;
 use crate::stream::{Addr, Stream};
 use crate::tls::TlsInfo;
-use crate::transport::{self, Failure, Transport};
+use crate::transport::{self, Failure, Proxied, Transport};
 use crate::{h1, h2};
 
 /// The HTTP version in use on a connection.
@@ -44,6 +44,8 @@ pub struct ConnectionInfo {
     pub serial: u64,
     /// What the TLS handshake has agreed on; `None` without TLS.
     pub tls: Option<Arc<TlsInfo>>,
+    /// What the PROXY protocol has said of it; `peer` is the client then, and not the proxy. `None` without.
+    pub proxied: Option<Arc<Proxied>>,
     /// The name for which a connection of TLS is passed on as it is; see [`Transport::passthrough`].
     pub passed: Option<Arc<str>>,
 }
@@ -260,6 +262,7 @@ pub async fn serve_local<H: LocalHandler>(
         set.spawn_local(async move {
             let _counted = counted;
             let Some((mut stream, info)) = shared.carried(stream, info).await else { return };
+            let Some(_client) = client(&info, |info| shared.handler.admit(info)) else { return };
             if info.passed.is_some() {
                 return shared.handler.other(stream, &info).await;
             }
@@ -333,11 +336,20 @@ pub async fn serve_streams<H: StreamHandler>(
                 }
             };
             if let Some((stream, info)) = begun {
+                let Some(_client) = client(&info, |info| handler.admit(info)) else { return };
                 handler.handle(stream, &info).await;
             }
         });
     })
     .await
+}
+
+/// Counts the connection of a client whom a proxy in front has told of: it was the proxy's when it was accepted.
+fn client(info: &ConnectionInfo, admit: impl Fn(&ConnectionInfo) -> Admission) -> Option<Admission> {
+    if info.proxied.is_none() {
+        return Some(Admission::Free);
+    }
+    Some(admit(info)).filter(|admission| !matches!(admission, Admission::Refused))
 }
 
 /// What all connections of a server share.
@@ -393,7 +405,7 @@ async fn begin(
         }
         Err((failure, info, stream)) => {
             told(&info, Err(&failure));
-            if let Some(stream) = stream {
+            if let (Failure::PlainHttp, Some(stream)) = (&failure, stream) {
                 transport::refuse_plain(stream).await;
             }
             None

@@ -151,6 +151,11 @@ impl Stream {
         Ok(&self.unread)
     }
 
+    /// Whether no byte has been seen.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.unread.is_empty()
+    }
+
     /// Takes bytes that were seen by [`Stream::peek`] off the stream.
     pub(crate) fn skip(&mut self, bytes: usize) {
         self.unread.advance(bytes.min(self.unread.len()));

@@ -91,6 +91,7 @@ pub(crate) fn info() -> ConnectionInfo {
         protocol: Protocol::Http1,
         serial: 0,
         tls: None,
+        proxied: None,
         passed: None,
     }
 }

@@ -8,13 +8,38 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tutti_core::limits;
 
-use crate::proxy_protocol::{self, Header};
+use crate::proxy_protocol::{self, Header, Told};
 use crate::server::{ConnectionInfo, Protocol};
 use crate::stream::{Addr, Stream};
 use crate::tls::{self, hello, server::HandshakeError};
 
-/// Says of an address whether it is one of the proxies in front.
-pub type Proxies = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+/// The proxies in front that tell who the client is, by the PROXY protocol.
+pub struct Proxies {
+    /// Says of an address whether it is one of theirs. Nobody else is believed.
+    pub are: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    /// Whether their connections must begin with a header, and others are closed. If not, their connections may begin with
+    /// one, and those of others are taken as they come: a header from them is what it looks like in the protocol that is
+    /// spoken, malformed.
+    pub required: bool,
+}
+
+/// What the PROXY protocol has said of a connection.
+#[derive(Clone, Debug)]
+pub struct Proxied {
+    /// The proxy that has connected.
+    pub by: Addr,
+    /// What the client had connected to.
+    pub to: std::net::SocketAddr,
+    /// What else it has said.
+    pub told: Option<Box<Told>>,
+}
+
+impl Proxied {
+    /// Whether the client spoke TLS to the proxy.
+    pub fn tls(&self) -> bool {
+        self.told.as_ref().and_then(|told| told.tls.as_ref()).is_some_and(|tls| tls.spoken)
+    }
+}
 
 /// Says of a name, in lower case, whether it is one of these.
 pub type Names = Box<dyn Fn(&str) -> bool + Send + Sync>;
@@ -22,8 +47,7 @@ pub type Names = Box<dyn Fn(&str) -> bool + Send + Sync>;
 /// How the connections of a listener are carried.
 #[derive(Default)]
 pub struct Transport {
-    /// Whose connections must begin with a header of the PROXY protocol, which is believed. Those of others are taken as
-    /// they come, and a header from them is what it looks like in the protocol that is spoken: malformed.
+    /// Whose connections begin with a header of the PROXY protocol.
     pub proxies: Option<Proxies>,
     /// Which connections are not opened but passed on, by the name that the client asks for.
     pub passthrough: Option<Names>,
@@ -60,9 +84,32 @@ pub enum HeaderError {
     /// It is not one.
     #[error(transparent)]
     Malformed(#[from] proxy_protocol::Malformed),
+    /// Only the proxies in front may connect.
+    #[error("it comes from none of the proxies that may connect")]
+    Stranger,
     /// It did not come.
     #[error("it did not come whole within {:?}", limits::PROXY_HEADER_TIMEOUT)]
     Missing,
+}
+
+impl HeaderError {
+    /// What is wrong, in fixed words.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            HeaderError::Malformed(malformed) => malformed.0,
+            HeaderError::Stranger => "the connection comes from none of the proxies that may connect",
+            HeaderError::Missing => "the PROXY header did not come whole in time",
+        }
+    }
+
+    /// One word for metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            HeaderError::Malformed(_) => "malformed",
+            HeaderError::Stranger => "stranger",
+            HeaderError::Missing => "missing",
+        }
+    }
 }
 
 impl Failure {
@@ -82,20 +129,20 @@ const HANDSHAKE: u8 = 22;
 
 impl Transport {
     /// Begins a connection: what comes back is as the client and we have agreed. A stream that comes back with a failure is
-    /// one to tell it to.
+    /// open until the failure has been told of; with [`Failure::PlainHttp`], it is one to tell it to.
     pub(crate) async fn begin(
         &self,
         mut stream: Stream,
         mut info: ConnectionInfo,
     ) -> Result<(Stream, ConnectionInfo), (Failure, ConnectionInfo, Option<Stream>)> {
-        if let (Some(is_proxy), Some(peer)) = (&self.proxies, info.peer.socket_addr())
-            && is_proxy(peer.ip())
-        {
-            let header = timeout(limits::PROXY_HEADER_TIMEOUT, proxy_header(&mut stream)).await;
-            match header.unwrap_or(Err(HeaderError::Missing)) {
-                Ok(Header::For { from, .. }) => info.peer = Addr::Tcp(canonical(from)),
-                Ok(Header::Own) => {}
-                Err(error) => return Err((Failure::ProxyHeader(error), info, None)),
+        if let Some(proxies) = &self.proxies {
+            match proxies.header(&mut stream, &info).await {
+                Ok(Some(Header::For { from, to, told })) => {
+                    let by = std::mem::replace(&mut info.peer, Addr::Tcp(canonical(from)));
+                    info.proxied = Some(Arc::new(Proxied { by, to: canonical(to), told }));
+                }
+                Ok(Some(Header::Own) | None) => {}
+                Err(error) => return Err((Failure::ProxyHeader(error), info, Some(stream))),
             }
         }
         let Some(server) = &self.tls else { return Ok((stream, info)) };
@@ -125,19 +172,43 @@ impl Transport {
     }
 }
 
+impl Proxies {
+    /// The header with which the connection begins, if it is from a proxy and does.
+    async fn header(
+        &self,
+        stream: &mut Stream,
+        info: &ConnectionInfo,
+    ) -> Result<Option<Header>, HeaderError> {
+        let peer = info.peer.socket_addr();
+        if !peer.is_some_and(|peer| (self.are)(peer.ip().to_canonical())) {
+            return if self.required { Err(HeaderError::Stranger) } else { Ok(None) };
+        }
+        let read = timeout(limits::PROXY_HEADER_TIMEOUT, proxy_header(stream, self.required)).await;
+        match read {
+            Ok(header) => header,
+            // A client that waits for the server to speak first has no header to send.
+            Err(_) if !self.required && stream.is_untouched() => Ok(None),
+            Err(_) => Err(HeaderError::Missing),
+        }
+    }
+}
+
 fn canonical(addr: std::net::SocketAddr) -> std::net::SocketAddr {
     std::net::SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// Reads a header of the PROXY protocol off the stream.
-async fn proxy_header(stream: &mut Stream) -> Result<Header, HeaderError> {
+/// Reads a header of the PROXY protocol off the stream; `None` if it begins with something else and may.
+async fn proxy_header(stream: &mut Stream, required: bool) -> Result<Option<Header>, HeaderError> {
     let mut want = 1;
     loop {
         let seen = stream.peek(want).await.map_err(|_| HeaderError::Missing)?;
         let length = seen.len();
+        if !required && !proxy_protocol::may_begin(seen) {
+            return Ok(None);
+        }
         if let Some((header, taken)) = proxy_protocol::read(seen)? {
             stream.skip(taken);
-            return Ok(header);
+            return Ok(Some(header));
         }
         if length < want {
             return Err(HeaderError::Missing);

@@ -18,6 +18,7 @@ pub struct Metrics {
     upstream_durations: Family<Histogram>,
     faults: Family<Counter>,
     handshakes: Family<Counter>,
+    proxy_headers: Family<Counter>,
     /// Instances passed over for what their answers showed, by service and reason.
     pub ejections: Family<Counter>,
     /// Times that a circuit breaker opened, by service.
@@ -167,6 +168,25 @@ impl Metrics {
         self.handshakes.with(&[("listener", listener), ("result", result)]).inc();
     }
 
+    /// Counts a header of the PROXY protocol: `ok`, or why there was none.
+    pub fn proxy_header(&self, listener: &str, result: &str) {
+        self.proxy_headers.with(&[("listener", listener), ("result", result)]).inc();
+    }
+
+    /// Writes how connections of clients began.
+    fn write_connections(&self, page: &mut Page) {
+        page.family(
+            "tutti_proxy_tls_handshakes_total",
+            "TLS handshakes with clients: full, resumed, or why there was none.",
+            &self.handshakes,
+        );
+        page.family(
+            "tutti_proxy_proxy_headers_total",
+            "Headers of the PROXY protocol: ok, or why there was none.",
+            &self.proxy_headers,
+        );
+    }
+
     /// Writes what is done when things go wrong.
     fn write_resilience(&self, page: &mut Page) {
         page.family(
@@ -208,11 +228,7 @@ impl Metrics {
             &self.upstream_durations,
         );
         page.family("tutti_proxy_faults_total", "Requests that got no answer from a service.", &self.faults);
-        page.family(
-            "tutti_proxy_tls_handshakes_total",
-            "TLS handshakes with clients: full, resumed, or why there was none.",
-            &self.handshakes,
-        );
+        self.write_connections(page);
         page.one("tutti_proxy_retries_total", "Tries after a request's first.", &self.retries);
         page.one(
             "tutti_proxy_retries_denied_total",

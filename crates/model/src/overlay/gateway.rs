@@ -53,9 +53,17 @@ pub(crate) fn gateway(
     let carried = Transport {
         limits: super::limits::limits(said.limits.as_ref()),
         trusted_proxies: proxies::trusted(said, span, reader.report),
+        proxy_protocol: None,
         tls: None,
     };
-    let plain = |serve| Listener { name: "gateway".to_owned(), bind, transport: carried.clone(), serve };
+    let span = reader.span("proxy_protocol");
+    let headers = proxies::protocol(said, span, reader.report);
+    let at = |key: &str| headers.as_ref().filter(|(_, at)| at.is_empty() || at.iter().any(|one| one == key));
+    let proxied = |key: &str| Transport {
+        proxy_protocol: at(key).map(|(protocol, _)| protocol.clone()),
+        ..carried.clone()
+    };
+    let plain = |serve| Listener { name: "gateway".to_owned(), bind, transport: proxied("listen"), serve };
     let Some(https) = reader.place("https", said.https.as_ref(), || None) else {
         reader.without_https(said);
         return vec![plain(Serve::Http(routes))];
@@ -70,7 +78,7 @@ pub(crate) fn gateway(
         let node = node.and_then(|node| node.get("tls")?.get("acme"));
         acme::read(said, node, &routes, (&application.folder, env), reader.report)
     });
-    let transport = Transport { tls: Some(tls), ..carried.clone() };
+    let transport = Transport { tls: Some(tls), ..proxied("https") };
     let redirected = said.https_redirect.unwrap_or(true);
     let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
     let secure =

@@ -120,8 +120,11 @@ fn check(header: &[u8], at: usize, value: &[u8]) -> Result<(), Malformed> {
 pub(super) fn crc32c(octets: impl Iterator<Item = u8>) -> u32 {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     !octets.fold(u32::MAX, |crc, octet| {
-        (0..8).fold(crc ^ u32::from(octet), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 }
-        })
+        (0..8).fold(
+            crc ^ u32::from(octet),
+            |crc, _| {
+                if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 }
+            },
+        )
     })
 }

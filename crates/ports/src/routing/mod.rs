@@ -30,7 +30,7 @@ pub use resilience::{
     NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
 };
 pub use transport::{
-    CertificateFiles, ClientAuth, ForwardedHeader, Tls, TlsVersion, Transport, TrustedProxies,
+    CertificateFiles, ClientAuth, ForwardedHeader, ProxyProtocol, Tls, TlsVersion, Transport, TrustedProxies,
 };
 pub use upstream::{
     Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, Rate, SameSite, SlowStart, Sticky,

@@ -18,6 +18,18 @@ pub struct Transport {
     pub limits: ClientLimits,
     /// Which proxies in front are believed, when they say for whom they ask.
     pub trusted_proxies: TrustedProxies,
+    /// Who begins connections with a header of the PROXY protocol; `None`: nobody.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// Who begins connections with a header of the PROXY protocol (HAProxy's specification, versions 1 and 2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyProtocol {
+    /// The addresses of the proxies that do; nobody else is believed.
+    pub from: Vec<Cidr>,
+    /// Whether their connections must begin with one, and those of others are closed; if not, theirs may, and others are
+    /// served as they come.
+    pub required: bool,
 }
 
 /// The proxies in front of a listener that are believed. The default believes nobody.

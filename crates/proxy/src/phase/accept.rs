@@ -61,6 +61,15 @@ impl Connections {
     }
 
     fn count(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
+        let (plan, shared) = (self.plan.borrow(), &self.worker.shared);
+        if let Err(Failure::ProxyHeader(error)) = &result {
+            tracing::debug!(%error, peer = %connection.peer, "a connection did not begin");
+            shared.metrics.proxy_header(&plan.name, error.as_str());
+            return self.worker.recorder.unproxied(&plan, connection, error.reason());
+        }
+        if connection.proxied.is_some() {
+            shared.metrics.proxy_header(&plan.name, "ok");
+        }
         let result = match (result, &connection.tls) {
             (Err(failure), _) => {
                 let error = tutti_core::error::chain(failure);
@@ -71,7 +80,7 @@ impl Connections {
             (Ok(()), Some(_)) => "full",
             (Ok(()), None) => return,
         };
-        self.worker.shared.metrics.handshake(&self.plan.borrow().name, result);
+        shared.metrics.handshake(&plan.name, result);
     }
 
     /// Counts the connection of a client of the edge. Asked for each connection: one look at a table, when there is a limit.
@@ -88,7 +97,9 @@ impl Connections {
             None => limits::CLIENT_CONNECTIONS,
         };
         let shared = &self.worker.shared;
-        if plan.trusted.contains(peer) {
+        let proxies = plan.transport.as_ref().and_then(|transport| transport.proxies.as_ref());
+        let is_proxy = connection.proxied.is_none() && proxies.is_some_and(|proxies| (proxies.are)(peer));
+        if is_proxy || plan.trusted.contains(peer) {
             return Admission::Free;
         }
         match shared.clients.connect(Client::at(peer), most) {

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tutti_core::limits;
 use tutti_net::TlsInfo;
+use tutti_net::transport::Proxied;
 
 use super::{Exchange, Stop};
 use crate::error::Fault;
@@ -53,8 +54,10 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
     if let Some(fields) = &exchange.listener.identity {
         fields.strip(headers);
     }
-    let tls = exchange.connection.tls.is_some();
-    let key = StampKey { peer, believed, tls, port: exchange.listener.address.port() };
+    let proxied = exchange.connection.proxied.as_deref();
+    let tls = exchange.connection.tls.is_some() || proxied.is_some_and(Proxied::tls);
+    let port = proxied.map_or(exchange.listener.address, |proxied| proxied.to).port();
+    let key = StampKey { peer, believed, tls, port };
     worker.stamps.borrow_mut().with(&key, exchange.entry.host.as_ref(), |stamp| {
         stamp.apply(headers, exchange.entry.host.as_ref());
     });

@@ -72,6 +72,11 @@ impl Recorder {
         self.unheard(listener, connection, (code::FLOOD, "TUT0525"), CLIENT_GONE, reason);
     }
 
+    /// A proxy in front did not say for whom it connects.
+    pub fn unproxied(&self, listener: &ListenerPlan, connection: &ConnectionInfo, reason: &'static str) {
+        self.unheard(listener, connection, (code::PROXY_HEADER, "TUT0573"), CLIENT_GONE, reason);
+    }
+
     /// Records what no handler saw; the reason stands where the path would.
     fn unheard(
         &self,

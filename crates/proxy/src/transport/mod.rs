@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use tutti_net::Transport;
 use tutti_net::tls::server::{self, ClientAuth, SetupError, Tickets};
 use tutti_net::tls::{Keys, Server, Version};
+use tutti_net::transport::Proxies;
 use tutti_ports::certificates::Certificates;
 use tutti_ports::routing::{self, Serve, Tls, TlsVersion};
 
@@ -74,20 +75,23 @@ impl Book {
         &mut self,
         listener: &routing::Listener,
     ) -> Result<Option<Arc<Transport>>, TransportError> {
-        let Some(tls) = &listener.transport.tls else {
+        let carried = &listener.transport;
+        if carried.tls.is_none() && carried.proxy_protocol.is_none() {
             self.known.remove(&listener.name);
             return Ok(None);
-        };
+        }
         let http = matches!(listener.serve, Serve::Http(_));
         if let Some((of, for_http, made)) = self.known.get(&listener.name)
             && (of, *for_http) == (&listener.transport, http)
         {
             return Ok(Some(Arc::clone(made)));
         }
-        let made = Arc::new(Transport {
-            tls: Some(Arc::new(self.tls(&listener.name, tls, http)?)),
-            ..Transport::default()
-        });
+        let tls = match &carried.tls {
+            None => None,
+            Some(tls) => Some(Arc::new(self.tls(&listener.name, tls, http)?)),
+        };
+        let proxies = carried.proxy_protocol.as_ref().map(proxies);
+        let made = Arc::new(Transport { proxies, tls, ..Transport::default() });
         self.known.insert(listener.name.clone(), (listener.transport.clone(), http, Arc::clone(&made)));
         Ok(Some(made))
     }
@@ -146,4 +150,11 @@ impl Book {
             files.refresh();
         }
     }
+}
+
+/// Who tells who the client is, by the PROXY protocol.
+fn proxies(said: &routing::ProxyProtocol) -> Proxies {
+    let from = said.from.clone();
+    let are = Box::new(move |address| from.iter().any(|range| range.contains(address)));
+    Proxies { are, required: said.required }
 }

@@ -30,6 +30,7 @@ mod live;
 mod mirror;
 mod overload;
 mod policy;
+mod proxied;
 mod retries;
 mod routing;
 mod slow;

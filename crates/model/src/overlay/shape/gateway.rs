@@ -18,10 +18,23 @@ pub(super) static GATEWAY: Object = object(
         field("rate_limit", super::guard::RATE_LIMITS),
         field("limits", Shape::Object(&super::limits::LIMITS)),
         field("trusted_proxies", PROXIES),
+        field("proxy_protocol", Shape::Either(&[MODE, Shape::Object(&PROXY_PROTOCOL)])),
         field("trusted_header", Shape::OneOf(&["x-forwarded-for", "forwarded"])),
         field("https", Shape::Either(&[Shape::Text, PORT])),
         field("https_redirect", Shape::Bool),
         field("tls", Shape::Object(&TLS)),
+    ],
+);
+
+const MODE: Shape = Shape::OneOf(&["required", "optional"]);
+const LISTENER: Shape = Shape::OneOf(&["listen", "https"]);
+
+static PROXY_PROTOCOL: Object = object(
+    "the PROXY protocol",
+    &[
+        field("mode", MODE),
+        field("from", PROXIES),
+        field("listeners", Shape::Either(&[LISTENER, Shape::List(&LISTENER)])),
     ],
 );
 

@@ -22,6 +22,9 @@ pub struct Gateway {
     pub trusted_proxies: Option<Several>,
     /// The header field in which they say it: `x-forwarded-for` (the default) or `forwarded`. The other one is not believed.
     pub trusted_header: Option<TrustedHeader>,
+    /// Load balancers in front begin connections with a header of the PROXY protocol (version 1 or 2), which says who the client is:
+    /// `required`, `optional`, or the whole. Default: nobody does.
+    pub proxy_protocol: Option<ProxyProtocolOrMode>,
     /// The address at which the routes are served over HTTPS, such as `0.0.0.0:443` or `:8443`.
     pub https: Option<OneText>,
     /// Whether plain HTTP is answered with a redirect to HTTPS. Default: yes, where there is `https`.
@@ -88,4 +91,37 @@ pub enum TrustedHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+}
+
+/// Who begins connections with a header of the PROXY protocol.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ProxyProtocolOrMode {
+    /// The trusted proxies do, at all addresses of the gateway.
+    Mode(ProxyMode),
+    /// All of it.
+    Whole(ProxyProtocol),
+}
+
+/// Who begins connections with a header of the PROXY protocol.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxyProtocol {
+    /// `required` (the default) or `optional`.
+    pub mode: Option<ProxyMode>,
+    /// The addresses of those who do, as in `trusted_proxies`, which it is by default.
+    pub from: Option<Several>,
+    /// At which addresses of the gateway: `listen`, `https`, or both (the default).
+    pub listeners: Option<Several>,
+}
+
+/// Whether connections must begin with a header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyMode {
+    /// Those of the proxies must, and others are closed.
+    #[default]
+    Required,
+    /// Those of the proxies may, and others are served as they come.
+    Optional,
 }
