@@ -135,6 +135,9 @@ pub const CLIENT_MIN_RATE_GRACE: Duration = Duration::from_secs(10);
 /// second costs as much as 200.
 pub const CHANGES_APART: Duration = Duration::from_millis(5);
 
+/// Changes of the routes that become one snapshot at most, and that wait: at 5 ms each they are 51,200 a second.
+pub const CHANGES_AT_ONCE: usize = 256;
+
 /// Longest time for which a service's `Keep-Alive: timeout=` is believed.
 pub const POOL_KEEP_ALIVE: Duration = Duration::from_secs(60);
 

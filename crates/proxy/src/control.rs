@@ -6,47 +6,64 @@ use std::sync::Arc;
 use tutti_core::{ServiceName, limits};
 use tutti_ports::catalog::View;
 use tutti_ports::rate::Policy;
-use tutti_ports::routing::Routing;
+use tutti_ports::routing::{self, Routing};
 
 use crate::error::ApplyError;
 use crate::guard::auth::keyring::Keyrings;
-use crate::guard::identity::Fields;
+use crate::model::router::Made;
+use crate::snapshot::book::Book;
 use crate::snapshot::cluster::Clusters;
 use crate::snapshot::plan::ListenerPlan;
-use crate::transport::Book;
+use crate::transport;
 
 /// What makes snapshots; one at a time.
 pub(crate) struct Control {
     pub(crate) clusters: Clusters,
     pub(crate) keyrings: Keyrings,
-    /// Header fields that only we set, as the routes that are being compiled say.
-    pub(crate) identity: Option<Arc<Fields>>,
-    pub(crate) edge: Vec<(tutti_ports::routing::Listener, Arc<ListenerPlan>)>,
+    pub(crate) made: Made,
+    pub(crate) edge: Vec<Edge>,
     pub(crate) doors: BTreeMap<(ServiceName, u16), Arc<ListenerPlan>>,
     pub(crate) view: Arc<View>,
     pub(crate) generation: u64,
     pub(crate) keys: u64,
+    pub(crate) transports: transport::Book,
+}
+
+/// A listener of the edge.
+pub(crate) struct Edge {
+    /// As it was declared; the routes are in the book.
+    pub(crate) listener: routing::Listener,
     pub(crate) book: Book,
-    /// The last change of routes that is in force, by its number.
-    pub(crate) changed: u64,
-    /// When the next one may be.
-    pub(crate) next_change: tokio::time::Instant,
+    /// As it is in the next snapshot.
+    pub(crate) plan: Arc<ListenerPlan>,
+}
+
+impl Edge {
+    /// Whether a listener is this one, perhaps changed. With port 0 only the name tells listeners apart.
+    pub(crate) fn is(&self, other: &routing::Listener) -> bool {
+        let own = &self.listener;
+        own.bind == other.bind && (own.bind.port() != 0 || own.name == other.name)
+    }
+
+    /// Whether its connections can go on with the other.
+    pub(crate) fn serves_like(&self, other: &routing::Listener) -> bool {
+        use routing::Serve::{Http, Tcp};
+        matches!((&self.listener.serve, &other.serve), (Http(_), Http(_)) | (Tcp(_), Tcp(_)))
+    }
 }
 
 impl Control {
-    pub(crate) fn new(view: Arc<View>, book: Book) -> Self {
+    pub(crate) fn new(view: Arc<View>, transports: transport::Book) -> Self {
         Self {
             clusters: Clusters::default(),
             keyrings: Keyrings::default(),
-            identity: None,
+            made: Made::default(),
             edge: Vec::new(),
             doors: BTreeMap::new(),
             view,
             generation: 0,
             keys: 0,
-            book,
-            changed: 0,
-            next_change: tokio::time::Instant::now(),
+            transports,
         }
     }
 }
@@ -54,10 +71,11 @@ impl Control {
 /// The rate limits that are in force.
 pub(crate) fn policies<'a>(plans: impl Iterator<Item = &'a ListenerPlan>) -> Vec<Arc<Policy>> {
     let routes = plans.filter_map(|plan| match &plan.serve {
-        crate::snapshot::plan::Serve::Http(routes) => Some(&routes.routes),
+        crate::snapshot::plan::Serve::Http(routes) => Some(routes),
         crate::snapshot::plan::Serve::Tcp(_) => None,
     });
-    let guards = routes.flatten().filter_map(|route| route.guard.as_ref()?.limits.as_ref());
+    let guards =
+        routes.flat_map(|routes| routes.iter()).filter_map(|route| route.guard.as_ref()?.limits.as_ref());
     let limits = guards.flat_map(|limits| limits.stages.iter().flatten());
     limits.map(|limit| Arc::clone(&limit.policy)).collect()
 }

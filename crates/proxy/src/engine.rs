@@ -11,25 +11,24 @@ use tutti_core::{ServiceName, limits};
 use tutti_ports::catalog::{AppProtocol, Catalog, View};
 use tutti_ports::certificates::Certificates;
 use tutti_ports::rate::RateStore;
-use tutti_ports::routing::{Backend, Routing, Serve};
+use tutti_ports::routing::{Backend, Routing};
 
 use crate::access_log::{self, Opened};
-use crate::changes::Changes;
+use crate::changes::{Change, Changing, Step};
 use crate::clients::Clients;
 use crate::config::Options;
-use crate::control::{Control, check, policies};
+use crate::control::Control;
 use crate::error::ApplyError;
 use crate::explain::diary::Diary;
 use crate::guard::auth::keyring::{Keeper, Keyrings};
-use crate::guard::identity::Fields;
 use crate::guard::store::LocalStore;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::phase::record::Recorder;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Sources;
-use crate::snapshot::plan::{Compiler, ListenerPlan};
-use crate::transport::Book;
+use crate::snapshot::plan::Compiler;
+use crate::transport;
 use crate::worker::{self, Command};
 
 /// Commands that wait for one worker.
@@ -54,7 +53,7 @@ pub struct Shared {
     /// What each worker remembers of its requests.
     pub(crate) diaries: Vec<Arc<Diary>>,
     pub(crate) control: tokio::sync::Mutex<Control>,
-    changes: Changes,
+    pub(crate) changes: mpsc::Sender<Change>,
     pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
     links: Vec<mpsc::Sender<Command>>,
     adopted: Vec<AtomicU64>,
@@ -97,9 +96,10 @@ impl Proxy {
         let (links, inboxes): (Vec<_>, Vec<_>) =
             (0..options.workers.max(1)).map(|_| mpsc::channel(COMMANDS)).unzip();
         let view = Arc::clone(&catalog.watch().borrow());
-        let book = Book::new(certificates.clone());
+        let transports = transport::Book::new(certificates.clone());
         let keeper = Keeper::new().map_err(start("a thread"))?;
         let keyrings = Keyrings::new(keeper.runtime(), catalog.watch());
+        let (changes, inbox) = mpsc::channel(limits::CHANGES_AT_ONCE);
         let shared = Arc::new(Shared {
             adopted: links.iter().map(|_| AtomicU64::new(0)).collect(),
             rates: match &options.rates {
@@ -113,8 +113,8 @@ impl Proxy {
             origin: Instant::now(),
             clients: Arc::default(),
             diaries: links.iter().map(|_| Arc::new(Diary::among(links.len()))).collect(),
-            control: tokio::sync::Mutex::new(Control { keyrings, ..Control::new(view, book) }),
-            changes: Changes::default(),
+            control: tokio::sync::Mutex::new(Control { keyrings, ..Control::new(view, transports) }),
+            changes,
             snapshots: watch::channel(Arc::new(Snapshot::empty())).0,
             links,
             adoption: Notify::new(),
@@ -122,7 +122,7 @@ impl Proxy {
         });
         helpers.push(keeper.run(shared.closed.subscribe()).map_err(start("a thread"))?);
         let mut proxy = Proxy { shared: Arc::clone(&shared), workers: Vec::new(), helpers };
-        proxy.launch(log, inboxes).map_err(start("a thread"))?;
+        proxy.launch(log, inboxes, Changing::new(inbox)).map_err(start("a thread"))?;
         let handle = Handle::new(shared);
         handle.apply(routing).await?;
         Ok((proxy, handle))
@@ -138,14 +138,19 @@ impl Proxy {
     }
 
     /// Takes the log by value: the log's thread ends only when nobody can write to it any more.
-    fn launch(&mut self, log: Option<Opened>, inboxes: Vec<mpsc::Receiver<Command>>) -> std::io::Result<()> {
+    fn launch(
+        &mut self,
+        log: Option<Opened>,
+        inboxes: Vec<mpsc::Receiver<Command>>,
+        changing: Changing,
+    ) -> std::io::Result<()> {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let Some(diary) = self.shared.diaries.get(index) else { continue };
             let (metrics, origin) = (Arc::clone(&self.shared.metrics), self.shared.origin);
             let recorder = Arc::new(Recorder::new(log.clone(), Arc::clone(diary), origin, metrics));
             self.workers.push(spawn_worker(index, Arc::clone(&self.shared), recorder, inbox)?);
         }
-        self.helpers.push(spawn_control(Arc::clone(&self.shared))?);
+        self.helpers.push(spawn_control(Arc::clone(&self.shared), changing)?);
         Ok(())
     }
 
@@ -208,8 +213,8 @@ impl Drop for Gone {
     }
 }
 
-/// The thread that follows the catalog, and looks at files of certificates.
-fn spawn_control(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
+/// The thread that makes snapshots: it takes changes, follows the catalog, and looks at files of certificates.
+fn spawn_control(shared: Arc<Shared>, mut changing: Changing) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("tutti-proxy-control".to_owned()).spawn(move || {
         runtime.block_on(async {
@@ -226,7 +231,11 @@ fn spawn_control(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
                     _ = closed.wait_for(|closed| *closed) => return,
                     // If the catalog is gone, what was last known stays in force.
                     changed = views.changed(), if followed => followed = changed.is_ok(),
-                    _ = look.tick() => shared.control.lock().await.book.refresh(),
+                    step = changing.next() => match step {
+                        Step::Change(change) => changing.take(&shared, change).await,
+                        Step::Clear => changing.clear(&shared).await,
+                    },
+                    _ = look.tick() => shared.control.lock().await.transports.refresh(),
                 }
             }
         });
@@ -247,11 +256,16 @@ impl Shared {
         loop {
             let mut adoption = std::pin::pin!(self.adoption.notified());
             adoption.as_mut().enable();
-            if self.adopted.iter().all(|adopted| adopted.load(Ordering::SeqCst) >= generation) {
+            if self.is_adopted(generation) {
                 return;
             }
             adoption.await;
         }
+    }
+
+    /// Whether every worker has.
+    pub(crate) fn is_adopted(&self, generation: u64) -> bool {
+        self.adopted.iter().all(|adopted| adopted.load(Ordering::SeqCst) >= generation)
     }
 
     /// Takes a newer view into force; an older one is ignored.
@@ -261,113 +275,6 @@ impl Shared {
             control.view = view;
             self.publish(&mut control);
         }
-    }
-
-    /// Takes new listeners and routes into force, or none of them.
-    pub(crate) async fn apply(&self, routing: Routing) -> Result<(), ApplyError> {
-        check(&routing)?;
-        let ticket = self.changes.draw();
-        let mut control = self.control.lock().await;
-        tokio::time::sleep_until(control.next_change).await;
-        if ticket.is_overtaken() {
-            // A later change has all that this one says. If it works, this one is history.
-            drop(control);
-            tokio::task::yield_now().await;
-            control = self.control.lock().await;
-        }
-        if control.changed < ticket.number() {
-            self.change(&mut control, routing).await?;
-            control.changed = ticket.number();
-        }
-        let generation = control.generation;
-        let policies = policies(control.edge.iter().map(|(_, plan)| &**plan));
-        drop(control);
-        self.all_adopted(generation).await;
-        self.rates.retain(&policies);
-        self.control.lock().await.keyrings.retain_used();
-        Ok(())
-    }
-
-    /// Compiles and publishes.
-    async fn change(&self, control: &mut Control, routing: Routing) -> Result<(), ApplyError> {
-        if *self.closed.borrow() {
-            return Err(ApplyError::Closed);
-        }
-        control.identity = Fields::of(&routing);
-        let mut edge = Vec::new();
-        let mut made = Vec::new();
-        for listener in routing.listeners {
-            match self.listener(control, &listener, &mut made).await {
-                Ok(plan) => edge.push((listener, plan)),
-                Err(error) => {
-                    for key in made {
-                        self.tell(|| Command::Unbind { key }).await;
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        control.edge = edge;
-        let Control { edge, book, .. } = &mut *control;
-        book.keep(&edge.iter().map(|(listener, _)| listener.name.as_str()).collect::<Vec<_>>());
-        control.clusters.call(routing.upstreams);
-        control.clusters.regulate(&self.metrics);
-        self.publish(control);
-        control.next_change = tokio::time::Instant::now() + limits::CHANGES_APART;
-        Ok(())
-    }
-
-    async fn listener(
-        &self,
-        control: &mut Control,
-        listener: &tutti_ports::routing::Listener,
-        made: &mut Vec<u64>,
-    ) -> Result<Arc<ListenerPlan>, ApplyError> {
-        let same_kind = |old: &Serve| {
-            matches!(
-                (old, &listener.serve),
-                (Serve::Http(_), Serve::Http(_)) | (Serve::Tcp(_), Serve::Tcp(_))
-            )
-        };
-        // With port 0 only the name tells listeners apart.
-        let same = |old: &tutti_ports::routing::Listener| {
-            old.bind == listener.bind && (old.bind.port() != 0 || old.name == listener.name)
-        };
-        let Control { clusters, edge, keys, book, keyrings, identity, .. } = control;
-        let known = edge.iter().find(|(old, _)| same(old));
-        if let Some((old, plan)) = known
-            && old == listener
-            && plan.identity == *identity
-        {
-            return Ok(Arc::clone(plan));
-        }
-        let kept = known.filter(|(old, _)| same_kind(&old.serve)).map(|(_, plan)| (plan.key, plan.address));
-        let ours = known.is_some();
-        // Compiled before anything is bound: what does not compile must not even open a socket.
-        let (key, address) = kept.unwrap_or((0, listener.bind));
-        let (metrics, options, identity) = (&self.metrics, &self.options, identity.clone());
-        let mut compiler = Compiler { clusters, metrics, options, keyrings, identity };
-        let before = known.map(|(old, plan)| (old, &**plan));
-        let plan = compiler.edge(listener, key, address, before)?;
-        let transport = book.compile(listener);
-        let failed = |source| {
-            let (listener, source) = (listener.name.clone(), Box::new(source));
-            ApplyError::Transport { listener, source }
-        };
-        let plan = ListenerPlan { transport: transport.map_err(failed)?, ..plan };
-        if kept.is_some() {
-            return Ok(Arc::new(plan));
-        }
-        *keys += 1;
-        let key = *keys;
-        made.push(key);
-        let bound = self.bind(key, listener.bind, !ours).await;
-        let address = bound.map_err(|source| ApplyError::Bind {
-            listener: listener.name.clone(),
-            address: listener.bind,
-            source,
-        })?;
-        Ok(Arc::new(ListenerPlan { key, address, ..plan }))
     }
 
     /// Opens a door, or says where it is.
@@ -395,9 +302,9 @@ impl Shared {
         let address =
             bound.map_err(|source| ApplyError::Bind { listener: name.clone(), address: bind, source })?;
         let backend = Backend::new(service.clone(), port, protocol);
-        let Control { clusters, doors, keyrings, .. } = &mut *control;
+        let Control { clusters, doors, keyrings, made, .. } = &mut *control;
         let (metrics, options) = (&self.metrics, &self.options);
-        let mut compiler = Compiler { clusters, metrics, options, keyrings, identity: None };
+        let mut compiler = Compiler { clusters, metrics, options, keyrings, made, identity: None };
         doors.insert((service.clone(), port), Arc::new(compiler.door(&name, &backend, key, address)?));
         let generation = self.publish(&mut control);
         drop(control);
@@ -415,7 +322,12 @@ impl Shared {
     }
 
     /// Makes one socket for each worker at one address.
-    async fn bind(&self, key: u64, address: SocketAddr, probe: bool) -> std::io::Result<SocketAddr> {
+    pub(crate) async fn bind(
+        &self,
+        key: u64,
+        address: SocketAddr,
+        probe: bool,
+    ) -> std::io::Result<SocketAddr> {
         let gone = || std::io::Error::other("a worker is gone");
         let mut address = address;
         for (index, link) in self.links.iter().enumerate() {
@@ -432,13 +344,13 @@ impl Shared {
         Ok(address)
     }
 
-    async fn tell(&self, command: impl Fn() -> Command) {
+    pub(crate) async fn tell(&self, command: impl Fn() -> Command) {
         for link in &self.links {
             let _ = link.send(command()).await;
         }
     }
 
-    fn publish(&self, control: &mut Control) -> u64 {
+    pub(crate) fn publish(&self, control: &mut Control) -> u64 {
         control.generation += 1;
         let Control { clusters, view, .. } = control;
         let sources = Sources { view, options: &self.options, now: self.origin.elapsed() };
@@ -450,7 +362,7 @@ impl Shared {
             listeners: control
                 .edge
                 .iter()
-                .map(|(_, plan)| plan)
+                .map(|edge| &edge.plan)
                 .chain(control.doors.values())
                 .cloned()
                 .collect(),

@@ -50,6 +50,9 @@ pub enum ApplyError {
         #[source]
         source: std::io::Error,
     },
+    /// Routes of a listener were to be changed that is not there or has none.
+    #[error("there is no listener {0:?} that has routes")]
+    NoListener(String),
     /// Too many.
     #[error("there are more than {0} listeners")]
     TooMany(usize),
@@ -80,6 +83,7 @@ impl Classify for ApplyError {
                 Kind::Denied
             }
             ApplyError::Bind { .. } | ApplyError::Closed => Kind::Unavailable,
+            ApplyError::NoListener(_) => Kind::NotFound,
             ApplyError::TooMany(_) => Kind::Exhausted,
             ApplyError::Start { .. } => Kind::Internal,
         }

@@ -12,6 +12,7 @@ use tutti_ports::door::{Door, DoorError};
 use tutti_ports::routing::Routing;
 use tutti_ports::traffic::Traffic;
 
+use crate::changes::{RouteEdit, Work};
 use crate::engine::Shared;
 use crate::error::ApplyError;
 use crate::explain::report::{Teller, Wanted};
@@ -35,9 +36,16 @@ impl Handle {
     }
 
     /// Takes new listeners and routes into force: all of them, or on an error none. Listeners that stay keep their
-    /// sockets and connections; those that go are drained. Answers when every worker serves what is new.
-    pub async fn apply(&self, routing: Routing) -> Result<(), ApplyError> {
-        self.shared.apply(routing).await
+    /// sockets and connections; those that go are drained. Answers when every worker serves what is new, with the
+    /// generation in which it is.
+    pub async fn apply(&self, routing: Routing) -> Result<u64, ApplyError> {
+        self.shared.submit(Work::All(Box::new(routing))).await
+    }
+
+    /// Changes single routes of a listener: all of them, or on an error none. Costs what it changes, however many routes
+    /// there are. Answers as [`Handle::apply`] does.
+    pub async fn edit(&self, listener: &str, edits: Vec<RouteEdit>) -> Result<u64, ApplyError> {
+        self.shared.submit(Work::Edits { listener: listener.to_owned(), edits }).await
     }
 
     /// Writes the data plane's metrics.
@@ -260,7 +268,7 @@ fn listener(plan: &ListenerPlan, snapshot: &Snapshot) -> ListenerDescription {
                 name: route.name.clone(),
                 backends: route.backends.iter().map(|backend| name(backend.slot)).collect(),
             };
-            ("http", routes.routes.iter().map(describe).collect())
+            ("http", routes.declared().into_iter().map(describe).collect())
         }
         Serve::Tcp(target) => {
             let backends = vec![name(target.slot)];

@@ -49,6 +49,7 @@ pub mod transport;
 pub mod upstream;
 pub mod worker;
 
+pub use changes::RouteEdit;
 pub use config::{AccessLogOptions, Balance, LogFormat, Options};
 pub use engine::Proxy;
 pub use error::{ApplyError, Fault};

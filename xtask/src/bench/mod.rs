@@ -4,6 +4,7 @@
 mod footprint;
 mod overload;
 mod proxy;
+mod routes;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ enum What {
     Proxy(proxy::Args),
     /// Five times the load that a service can take, without limits and with them.
     Overload(overload::Args),
+    /// A thousand changes of routes a second, and the memory of 5,000 routes.
+    Routes(routes::Args),
     /// Time to ready, memory and size, for ten services.
     Footprint(footprint::Args),
 }
@@ -32,6 +35,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Proxy(args) => proxy::run(args),
         What::Overload(args) => overload::run(args),
+        What::Routes(args) => routes::run(args),
         What::Footprint(args) => footprint::run(args),
     }
 }

@@ -91,7 +91,7 @@ impl Teller<'_> {
     fn tell(&self, record: &Record, trouble: Option<&Trouble>) -> Explanation {
         let (listener, name) = self.named(record);
         let routes = self.routes(&listener);
-        let plan = routes.and_then(|routes| routes.routes.iter().find(|route| *route.name == *name));
+        let plan = routes.and_then(|routes| routes.iter().find(|route| *route.name == *name));
         let mut routing = routes.map(|routes| routing(routes, record, &name)).unwrap_or_default();
         if record.trail.generation != 0 && record.trail.generation != self.snapshot.generation {
             routing.notes.push(format!(
@@ -285,7 +285,7 @@ fn routing(routes: &Routes, record: &Record, name: &str) -> Routing {
 
 /// The name of a route.
 pub fn named(routes: &Routes, at: usize) -> String {
-    routes.routes.get(at).map(|route| route.name.clone()).unwrap_or_default()
+    routes.get(at).map(|route| route.name.clone()).unwrap_or_default()
 }
 
 fn failure(record: &Record, trouble: Option<&Trouble>) -> Option<Failure> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
-use tutti_ports::routing::{Routing, Serve};
+use tutti_ports::routing::Route;
 
 use super::auth::CONSUMER;
 
@@ -13,21 +13,19 @@ use super::auth::CONSUMER;
 pub struct Fields(Vec<HeaderName>);
 
 impl Fields {
-    /// The fields that any route sets; `None` if none does.
-    pub fn of(routing: &Routing) -> Option<Arc<Self>> {
-        let routes = routing.listeners.iter().filter_map(|listener| match &listener.serve {
-            Serve::Http(routes) => Some(routes),
-            _ => None,
-        });
+    /// The fields that any of the routes sets; `None` if none does.
+    pub fn of<'a>(routes: impl Iterator<Item = &'a Route>) -> Option<Arc<Self>> {
         let mut names = vec![CONSUMER];
         let mut any = false;
-        for auth in routes.flatten().filter_map(|route| route.guard.auth.as_ref()) {
+        for auth in routes.filter_map(|route| route.guard.auth.as_ref()) {
             any = true;
             for name in auth.jwt.iter().flat_map(|jwt| jwt.headers.keys()) {
                 // What is no name is refused where the route is compiled.
                 names.extend(HeaderName::from_bytes(name.as_bytes()).ok());
             }
         }
+        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
         any.then(|| Arc::new(Self(names)))
     }
 

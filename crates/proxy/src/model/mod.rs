@@ -18,4 +18,5 @@ pub mod rate;
 pub mod retry;
 pub mod rewrite;
 pub mod router;
+pub mod shared;
 pub mod trace;

@@ -11,22 +11,24 @@
 //! Hosts, exact paths and prefixes are found by hashing, so a thousand routes cost no more than ten. Prefixes are
 //! looked up by the lengths that occur, longest first; a hostile path cannot make that more than one look-up
 //! for each length.
+//!
+//! A router that differs from another by a few routes is made by changing a copy, and shares everything else with it.
 
-use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use fields::{joined, parameter};
-use http::{HeaderMap, HeaderName, Method};
-use made::{Made, Maker};
-use regex::Regex;
+use http::{HeaderMap, Method};
 use tutti_core::metrics::Counter;
-use tutti_ports::routing::{FieldMatch, Match, PathMatch, Route, ValueMatch};
+use tutti_ports::routing::Route;
 
-use super::condition::{About, Condition};
+pub use self::made::{Made, bounded, conditions};
+pub use self::rules::Rules;
+use self::table::Table;
 pub use super::host::{host_key, split_port};
+use super::shared::Map;
+
+/// How far apart the numbers of routes are that say which was declared first, so that others fit between them.
+pub const APART: u64 = 1 << 20;
 
 /// Why routes cannot be compiled. Names the route.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +91,7 @@ impl Default for Caller<'_> {
 /// The route that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its position in the list that was compiled.
+    /// Its place: the position in a list that was compiled, or what it was inserted with.
     pub route: usize,
     /// The length of the matched prefix without a trailing slash; 0 unless a prefix matched.
     pub prefix: usize,
@@ -139,89 +141,77 @@ pub enum ByPath {
 }
 
 /// Compiled routes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Router {
     hosts: Hosts,
     sections: Option<Box<Sections>>,
-    /// What was made of texts, by them.
-    made: Made,
 }
 
 /// The sections that have a host name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sections {
-    exact: HashMap<Box<str>, Hosts>,
-    wildcard: HashMap<Box<str>, Hosts>,
+    exact: Map<Arc<Hosts>>,
+    wildcard: Map<Arc<Hosts>>,
 }
 
 /// The rules of one section.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Hosts {
-    exact: HashMap<Box<str>, Table>,
-    wildcard: HashMap<Box<str>, Table>,
+    exact: Map<Arc<Table>>,
+    wildcard: Map<Arc<Table>>,
     any: Table,
-}
-
-/// The rules of one host.
-#[derive(Debug, Default)]
-struct Table {
-    exact: HashMap<Box<str>, Vec<Rule>>,
-    regex: Vec<(Regex, Rule)>,
-    prefix: HashMap<Box<str>, Vec<Rule>>,
-    /// The lengths of the prefixes, longest first.
-    lengths: Vec<usize>,
-}
-
-#[derive(Clone, Debug)]
-struct Rule {
-    route: usize,
-    order: usize,
-    /// A gRPC method of whatever service.
-    grpc_method: Option<Box<str>>,
-    method: Option<Method>,
-    headers: Vec<(HeaderName, Test)>,
-    query: Vec<(Box<str>, Test)>,
-    when: Option<Arc<Condition>>,
-}
-
-#[derive(Clone, Debug)]
-enum Test {
-    Exact(Box<str>),
-    Regex(Regex),
 }
 
 impl Router {
     /// Compiles routes; refuses what cannot be matched or would never work.
     pub fn compile(routes: &[Route]) -> Result<Self, RouteError> {
-        Self::compile_after(routes, None)
+        let (mut router, mut made, mut count) = (Self::default(), Made::default(), 0);
+        for (at, route) in routes.iter().enumerate() {
+            let order = u64::try_from(at).unwrap_or(u64::MAX).saturating_mul(APART);
+            count += conditions(route);
+            bounded(route, count)?;
+            router.insert(at, order, &Rules::compile(route, &mut made)?);
+        }
+        Ok(router)
     }
 
-    /// The same, with the regular expressions of the router that was there before: making them is most of the work.
-    pub fn compile_after(routes: &[Route], before: Option<&Self>) -> Result<Self, RouteError> {
-        let mut router = Self::default();
-        let mut maker = Maker::after(before.map(|router| &router.made));
-        let everything = [Match::default()];
-        let mut order = 0;
-        for (at, route) in routes.iter().enumerate() {
-            let matches = if route.matches.is_empty() { &everything[..] } else { &route.matches[..] };
-            let hosts = router.section(route)?;
-            for condition in matches {
-                let rule = Rule::compile(route, condition, (at, order), &mut maker)?;
-                order += 1;
-                if route.hosts.is_empty() {
-                    hosts.any.add(route, condition.path.as_ref(), &rule, &mut maker)?;
-                }
-                for host in &route.hosts {
-                    hosts.table(route, host)?.add(route, condition.path.as_ref(), &rule, &mut maker)?;
+    /// Adds a route. Nothing may be at its place; of two that are equal in everything else the one with the smaller `order` wins.
+    pub fn insert(&mut self, place: usize, order: u64, rules: &Rules) {
+        let Some(hosts) = self.section(rules) else { return };
+        for rule in rules.placed(place, order) {
+            if rules.hosts.is_empty() {
+                hosts.any.insert(&rule);
+            }
+            for name in &rules.hosts {
+                if let Some(table) = hosts.named(name.wildcard).entry(&name.key) {
+                    Arc::make_mut(table).insert(&rule);
                 }
             }
         }
-        router.hosts.sort();
-        if let Some(sections) = &mut router.sections {
-            sections.exact.values_mut().chain(sections.wildcard.values_mut()).for_each(Hosts::sort);
+    }
+
+    /// Takes a route out, with what it was inserted with.
+    pub fn remove(&mut self, place: usize, rules: &Rules) {
+        let Some(hosts) = self.section(rules) else { return };
+        if rules.hosts.is_empty() {
+            hosts.any.remove(place, rules);
         }
-        router.made = maker.made();
-        Ok(router)
+        for name in &rules.hosts {
+            let tables = hosts.named(name.wildcard);
+            let Some(table) = tables.entry(&name.key) else { continue };
+            Arc::make_mut(table).remove(place, rules);
+            if table.is_empty() {
+                tables.remove(&name.key);
+            }
+        }
+        let (Some(name), true) = (&rules.section, hosts.is_empty()) else { return };
+        if let Some(sections) = &mut self.sections {
+            // A section without routes would still hide those of others.
+            sections.named(name.wildcard).remove(&name.key);
+            if sections.exact.is_empty() && sections.wildcard.is_empty() {
+                self.sections = None;
+            }
+        }
     }
 
     /// The route of a request.
@@ -232,18 +222,21 @@ impl Router {
         }
     }
 
-    fn section(&mut self, route: &Route) -> Result<&mut Hosts, RouteError> {
-        let Some(name) = &route.section else { return Ok(&mut self.hosts) };
-        let (wildcard, key) = checked_host(route, name)?;
+    fn section(&mut self, rules: &Rules) -> Option<&mut Hosts> {
+        let Some(name) = &rules.section else { return Some(&mut self.hosts) };
         let sections = self.sections.get_or_insert_default();
-        let names = if wildcard { &mut sections.wildcard } else { &mut sections.exact };
-        Ok(names.entry(key).or_default())
+        sections.named(name.wildcard).entry(&name.key).map(Arc::make_mut)
     }
 }
 
 impl Sections {
     fn of(&self, host: &str) -> Option<&Hosts> {
-        self.exact.get(host).or_else(|| suffixes(host).find_map(|suffix| self.wildcard.get(suffix)))
+        let wildcard = || suffixes(host).find_map(|suffix| self.wildcard.get(suffix));
+        self.exact.get(host).or_else(wildcard).map(|hosts| &**hosts)
+    }
+
+    fn named(&mut self, wildcard: bool) -> &mut Map<Arc<Hosts>> {
+        if wildcard { &mut self.wildcard } else { &mut self.exact }
     }
 }
 
@@ -264,15 +257,12 @@ impl Hosts {
         self.any.find(asked)
     }
 
-    fn table(&mut self, route: &Route, host: &str) -> Result<&mut Table, RouteError> {
-        let (wildcard, key) = checked_host(route, host)?;
-        let tables = if wildcard { &mut self.wildcard } else { &mut self.exact };
-        Ok(tables.entry(key).or_default())
+    fn named(&mut self, wildcard: bool) -> &mut Map<Arc<Table>> {
+        if wildcard { &mut self.wildcard } else { &mut self.exact }
     }
 
-    fn sort(&mut self) {
-        self.any.sort();
-        self.exact.values_mut().chain(self.wildcard.values_mut()).for_each(Table::sort);
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcard.is_empty() && self.any.is_empty()
     }
 }
 
@@ -285,216 +275,10 @@ fn suffixes(host: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A host name of the configuration as a key, and whether it is a wildcard.
-fn checked_host(route: &Route, host: &str) -> Result<(bool, Box<str>), RouteError> {
-    let (wildcard, name) = match host.strip_prefix("*.") {
-        Some(suffix) => (true, suffix),
-        None => (false, host),
-    };
-    let key =
-        host_key(name).filter(|key| !key.is_empty() && !key.contains('*') && split_port(name).1.is_none());
-    let problem = || format!("{host:?} is not a host name (no port, `*.` only in front)");
-    let key = key.ok_or_else(|| RouteError::Invalid { route: route.name.clone(), problem: problem() })?;
-    Ok((wildcard, Box::from(key.as_ref())))
-}
-
-impl Table {
-    fn add(
-        &mut self,
-        route: &Route,
-        path: Option<&PathMatch>,
-        rule: &Rule,
-        maker: &mut Maker<'_>,
-    ) -> Result<(), RouteError> {
-        let invalid = |problem: String| RouteError::Invalid { route: route.name.clone(), problem };
-        let absolute = |path: &str| match super::path::normalize(path) {
-            Ok(Cow::Borrowed(_)) => Ok(()),
-            Ok(Cow::Owned(form)) => {
-                Err(invalid(format!("the path {path:?} can never match: write {form:?}")))
-            }
-            Err(error) => Err(invalid(format!("the path {path:?} can never match: {error}"))),
-        };
-        match path {
-            Some(PathMatch::Exact(path)) => {
-                absolute(path)?;
-                self.exact.entry(Box::from(path.as_str())).or_default().push(rule.clone());
-            }
-            Some(PathMatch::Regex(pattern)) => {
-                self.regex.push((maker.regex(route, pattern)?, rule.clone()));
-            }
-            Some(PathMatch::Prefix(path)) => {
-                absolute(path)?;
-                let path = path.trim_end_matches('/');
-                self.prefix.entry(Box::from(path)).or_default().push(rule.clone());
-            }
-            Some(PathMatch::Grpc { service: Some(service), method: Some(method) }) => {
-                let path = format!("/{service}/{method}");
-                absolute(&path)?;
-                self.exact.entry(path.into()).or_default().push(rule.clone());
-            }
-            Some(PathMatch::Grpc { service: Some(service), method: None }) => {
-                let path = format!("/{service}");
-                absolute(&path)?;
-                self.prefix.entry(path.into()).or_default().push(rule.clone());
-            }
-            // A method of any service is looked for last: the Gateway API compares the services first.
-            None | Some(PathMatch::Grpc { service: None, .. }) => {
-                self.prefix.entry(Box::from("")).or_default().push(rule.clone());
-            }
-        }
-        Ok(())
-    }
-
-    fn sort(&mut self) {
-        self.exact
-            .values_mut()
-            .chain(self.prefix.values_mut())
-            .for_each(|rules| rules.sort_by_key(Rule::rank));
-        self.regex.sort_by_key(|(regex, rule)| (Reverse(regex.as_str().len()), rule.rank()));
-        self.lengths = self.prefix.keys().map(|prefix| prefix.len()).collect();
-        self.lengths.sort_unstable_by_key(|length| Reverse(*length));
-        self.lengths.dedup();
-    }
-
-    fn find(&self, asked: &Asked<'_>) -> Option<Found> {
-        let of = |rules: &[Rule], prefix, path| {
-            rules.iter().find(|rule| rule.holds(asked)).map(|rule| rule.found(prefix, path))
-        };
-        if !self.exact.is_empty()
-            && let Some(found) = self.exact.get(asked.path).and_then(|rules| of(rules, 0, ByPath::Exact))
-        {
-            return Some(found);
-        }
-        let by_regex =
-            self.regex.iter().find(|(regex, rule)| regex.is_match(asked.path) && rule.holds(asked));
-        if let Some((_, rule)) = by_regex {
-            return Some(rule.found(0, ByPath::Regex));
-        }
-        for length in &self.lengths {
-            let Some((prefix, rest)) = asked.path.split_at_checked(*length) else { continue };
-            if !rest.is_empty() && !rest.starts_with('/') {
-                continue;
-            }
-            if let Some(found) = self.prefix.get(prefix).and_then(|rules| of(rules, *length, ByPath::Prefix))
-            {
-                return Some(found);
-            }
-        }
-        None
-    }
-}
-
-impl Rule {
-    fn compile(
-        route: &Route,
-        condition: &Match,
-        (at, order): (usize, usize),
-        maker: &mut Maker<'_>,
-    ) -> Result<Self, RouteError> {
-        let invalid = |problem: String| RouteError::Invalid { route: route.name.clone(), problem };
-        let method = match &condition.method {
-            None => None,
-            Some(method) => Some(
-                Method::from_bytes(method.as_bytes())
-                    .map_err(|_| invalid(format!("{method:?} is not a method")))?,
-            ),
-        };
-        let mut headers = Vec::new();
-        for FieldMatch { name, value } in &condition.headers {
-            let parsed = HeaderName::from_bytes(name.as_bytes())
-                .map_err(|_| invalid(format!("{name:?} is not the name of a header field")))?;
-            headers.push((parsed, Test::compile(route, value, maker)?));
-        }
-        let mut query = Vec::new();
-        for FieldMatch { name, value } in &condition.query {
-            query.push((Box::from(name.as_str()), Test::compile(route, value, maker)?));
-        }
-        let grpc_method = match &condition.path {
-            Some(PathMatch::Grpc { service: None, method: Some(method) }) => Some(Box::from(method.as_str())),
-            _ => None,
-        };
-        let when = route.when.as_ref().map(|text| maker.condition(route, text)).transpose()?;
-        Ok(Self { route: at, order, grpc_method, method, headers, query, when })
-    }
-
-    fn found(&self, prefix: usize, path: ByPath) -> Found {
-        let count = |length: usize| u8::try_from(length).unwrap_or(u8::MAX);
-        let by = By {
-            host: ByHost::Any,
-            path,
-            method: self.method.is_some(),
-            headers: count(self.headers.len()),
-            query: count(self.query.len()),
-            when: self.when.is_some(),
-        };
-        Found { route: self.route, prefix, by }
-    }
-
-    /// Smaller comes first, among rules of the same host and path.
-    fn rank(&self) -> (Reverse<usize>, bool, Reverse<usize>, Reverse<usize>, bool, usize) {
-        let grpc = self.grpc_method.as_ref().map_or(0, |method| method.len());
-        let (headers, query) = (Reverse(self.headers.len()), Reverse(self.query.len()));
-        (Reverse(grpc), self.method.is_none(), headers, query, self.when.is_none(), self.order)
-    }
-
-    fn holds(&self, asked: &Asked<'_>) -> bool {
-        self.method.as_ref().is_none_or(|method| method == asked.method)
-            && self.grpc_method.as_ref().is_none_or(|method| {
-                let called = asked.path.strip_prefix('/').and_then(|path| path.split_once('/'));
-                called.is_some_and(|(service, called)| !service.is_empty() && *called == **method)
-            })
-            && self
-                .headers
-                .iter()
-                .all(|(name, test)| joined(asked.headers, name).is_some_and(|value| test.holds(&value)))
-            && self.query.iter().all(|(name, test)| {
-                asked.query.and_then(|query| parameter(query, name)).is_some_and(|value| test.holds(&value))
-            })
-            // Last: it costs more than all the others.
-            && self.when.as_ref().is_none_or(|when| when_holds(when, asked))
-    }
-}
-
-/// Whether a condition holds; one that cannot be evaluated does not, and is counted.
-fn when_holds(when: &Condition, asked: &Asked<'_>) -> bool {
-    let about = About {
-        method: asked.method,
-        path: asked.path,
-        query: asked.query.unwrap_or_default(),
-        host: asked.host,
-        scheme: asked.caller.scheme,
-        headers: asked.headers,
-        source: asked.caller.address,
-        name: "",
-        claims: None,
-    };
-    when.evaluate(&about).unwrap_or_else(|error| {
-        tracing::debug!(%error, "a route does not match");
-        if let Some(failed) = asked.caller.failed {
-            failed.inc();
-        }
-        false
-    })
-}
-
-impl Test {
-    fn compile(route: &Route, value: &ValueMatch, maker: &mut Maker<'_>) -> Result<Self, RouteError> {
-        Ok(match value {
-            ValueMatch::Exact(text) => Test::Exact(Box::from(text.as_str())),
-            ValueMatch::Regex(pattern) => Test::Regex(maker.regex(route, pattern)?),
-        })
-    }
-
-    fn holds(&self, value: &str) -> bool {
-        match self {
-            Test::Exact(text) => **text == *value,
-            Test::Regex(regex) => regex.is_match(value),
-        }
-    }
-}
-
 mod fields;
 mod made;
+mod rules;
+mod table;
 #[cfg(test)]
 mod tests;
 pub mod why;

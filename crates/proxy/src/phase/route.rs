@@ -34,10 +34,10 @@ pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan
         },
     };
     let find = |asked: &Asked<'_>| {
-        routes.router.find(asked).and_then(|found| Some((found, routes.routes.get(found.route)?)))
+        routes.router.find(asked).and_then(|found| Some((found, routes.get(found.route)?)))
     };
     // A preflight asks for another method, and the route of that method has the say.
-    let preflight = if routes.cors { cors::preflight_of(asked.method, asked.headers) } else { None };
+    let preflight = if routes.cors > 0 { cors::preflight_of(asked.method, asked.headers) } else { None };
     let found = preflight
         .and_then(|method| find(&Asked { method: &method, ..asked }))
         .filter(|(_, route)| route.content.as_ref().is_some_and(|content| content.cors.is_some()))

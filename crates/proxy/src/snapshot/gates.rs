@@ -16,7 +16,12 @@ use crate::resilience::gate::{self, Gate};
 pub struct Gates {
     services: HashMap<ServiceName, Arc<Gate>>,
     routes: HashMap<(String, String), Weak<Gate>>,
+    /// Those that are gone are forgotten when there are so many.
+    full: usize,
 }
+
+/// How many gates may be remembered that are gone, besides as many as there are.
+const SLACK: usize = 64;
 
 impl Gates {
     /// The gate before a service.
@@ -48,7 +53,10 @@ impl Gates {
 
     /// The gate before a route.
     pub fn route(&mut self, listener: &str, route: &str, rules: Rules, metrics: &Metrics) -> Arc<Gate> {
-        self.routes.retain(|_, gate| gate.strong_count() > 0);
+        if self.routes.len() >= self.full.max(SLACK) {
+            self.routes.retain(|_, gate| gate.strong_count() > 0);
+            self.full = self.routes.len() * 2 + SLACK;
+        }
         let key = (listener.to_owned(), route.to_owned());
         if let Some(gate) = self.routes.get(&key).and_then(Weak::upgrade) {
             gate.adjust(rules);

@@ -3,10 +3,12 @@
 //! A snapshot is made by the control side and adopted by each worker; what did not change is shared with the snapshot
 //! before. A worker never sees half of a change, and never goes back to an older generation.
 
+pub mod book;
 pub mod cluster;
 pub mod gates;
 pub mod members;
 pub mod plan;
+pub mod routes;
 
 use std::sync::Arc;
 

@@ -1,6 +1,5 @@
 //! Listeners and routes, compiled: everything that can be decided before a request comes has been.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,9 @@ use tutti_ports::routing::{
     self, Backend, ClientLimits, Filter, PathMatch, PathRewrite, Route, TrustedProxies,
 };
 
+use super::book::Book;
 use super::cluster::{Clusters, Slot};
+pub use super::routes::Routes;
 use crate::config::{Balance, Options};
 use crate::content::ContentPlan;
 use crate::error::ApplyError;
@@ -24,10 +25,11 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::Picker;
 use crate::model::headers::Edit;
 use crate::model::retry::Policy;
-use crate::model::router::{RouteError, Router, host_key};
+use crate::model::router::{Made, RouteError, host_key};
 use crate::resilience;
 
 /// A listener.
+#[derive(Clone)]
 pub struct ListenerPlan {
     /// Which socket it is: as long as the key stays, so do the socket and its connections.
     pub key: u64,
@@ -50,7 +52,7 @@ pub struct ListenerPlan {
     /// Header fields that only we set; `None`: none, or nobody has to be kept from setting them.
     pub identity: Option<Arc<Fields>>,
     /// Counts requests that no route matched.
-    pub unmatched: RouteMetrics,
+    pub unmatched: Arc<RouteMetrics>,
 }
 
 /// Whom a listener faces.
@@ -72,23 +74,12 @@ impl ListenerPlan {
 }
 
 /// What a listener serves.
+#[derive(Clone)]
 pub enum Serve {
     /// HTTP by routes.
     Http(Box<Routes>),
     /// Bytes to one service.
     Tcp(Target),
-}
-
-/// Compiled routes.
-pub struct Routes {
-    /// Finds the route.
-    pub router: Router,
-    /// The routes by position.
-    pub routes: Vec<Arc<RoutePlan>>,
-    /// Whether a preflight must be looked for.
-    pub cors: bool,
-    /// Where bytes go that turn out not to be HTTP. Doors only: there the port may speak anything.
-    pub otherwise: Option<Target>,
 }
 
 /// A backend.
@@ -195,35 +186,6 @@ pub enum Step {
     },
 }
 
-/// The routes that a listener had before, and their plans.
-struct Known<'a> {
-    routes: &'a [Route],
-    plan: &'a Routes,
-    /// Places by name.
-    names: HashMap<&'a str, usize>,
-}
-
-impl<'a> Known<'a> {
-    fn of((listener, plan): (&'a routing::Listener, &'a ListenerPlan)) -> Option<Self> {
-        let (routing::Serve::Http(routes), Serve::Http(plan)) = (&listener.serve, &plan.serve) else {
-            return None;
-        };
-        let names = routes.iter().enumerate().map(|(at, route)| (route.name.as_str(), at)).collect();
-        Some(Self { routes, plan, names })
-    }
-
-    /// The plan of a route that is the same as before, most likely at the same place.
-    fn same(&self, at: usize, route: &Route) -> Option<Arc<RoutePlan>> {
-        let at = if self.routes.get(at).is_some_and(|old| old.name == route.name) {
-            at
-        } else {
-            *self.names.get(route.name.as_str())?
-        };
-        self.routes.get(at).filter(|old| *old == route)?;
-        self.plan.routes.get(at).cloned()
-    }
-}
-
 /// What compiling needs.
 pub struct Compiler<'a> {
     /// Gives slots to backends.
@@ -234,26 +196,24 @@ pub struct Compiler<'a> {
     pub options: &'a Options,
     /// The keys of issuers of tokens.
     pub keyrings: &'a mut Keyrings,
+    /// The regular expressions and conditions of routes.
+    pub made: &'a mut Made,
     /// Header fields that only we set.
     pub identity: Option<Arc<Fields>>,
 }
 
 impl Compiler<'_> {
-    /// Compiles a listener of the edge. What it has in common with the one `before` it is used again.
+    /// Compiles a listener of the edge, without its routes.
     pub fn edge(
         &mut self,
         listener: &routing::Listener,
         key: u64,
         address: SocketAddr,
-        before: Option<(&routing::Listener, &ListenerPlan)>,
     ) -> Result<ListenerPlan, ApplyError> {
         let failed = |source| ApplyError::Route { listener: listener.name.clone(), source };
         let serve = match &listener.serve {
             routing::Serve::Tcp(backend) => Serve::Tcp(self.target(&listener.name, backend).map_err(failed)?),
-            routing::Serve::Http(routes) => {
-                let known = before.filter(|(old, _)| old.name == listener.name).and_then(Known::of);
-                Serve::Http(Box::new(self.routes(&listener.name, routes, known).map_err(failed)?))
-            }
+            routing::Serve::Http(_) => Serve::Http(Box::default()),
         };
         let plan = self.plan(&listener.name, key, (listener.bind, address), Side::Edge, serve);
         let (limits, trusted) = (&listener.transport.limits, &listener.transport.trusted_proxies);
@@ -274,8 +234,11 @@ impl Compiler<'_> {
             Serve::Tcp(target)
         } else {
             let route = Route::to("door", backend.clone());
-            let routes = self.routes(name, &[route], None).map_err(failed)?;
-            Serve::Http(Box::new(Routes { otherwise: Some(target), ..routes }))
+            let mut routes = Routes::default();
+            routes.otherwise = Some(target);
+            let delta = Book::default().all(name, vec![route], self).map_err(failed)?;
+            Book::default().commit(delta, &mut routes, self.made);
+            Serve::Http(Box::new(routes))
         };
         let bind = SocketAddr::from(([127, 0, 0, 1], 0));
         Ok(self.plan(name, key, (bind, address), Side::Door, serve))
@@ -289,7 +252,7 @@ impl Compiler<'_> {
         side: Side,
         serve: Serve,
     ) -> ListenerPlan {
-        let unmatched = self.metrics.route(name, "");
+        let unmatched = Arc::new(self.metrics.route(name, ""));
         let identity = self.identity.clone().filter(|_| side == Side::Edge);
         ListenerPlan {
             key,
@@ -304,22 +267,6 @@ impl Compiler<'_> {
             identity,
             unmatched,
         }
-    }
-
-    fn routes(
-        &mut self,
-        listener: &str,
-        routes: &[Route],
-        known: Option<Known<'_>>,
-    ) -> Result<Routes, RouteError> {
-        let router = Router::compile_after(routes, known.as_ref().map(|known| &known.plan.router))?;
-        let plan = |(at, route)| match known.as_ref().and_then(|known| known.same(at, route)) {
-            Some(plan) => Ok(plan),
-            None => self.route(listener, route).map(Arc::new),
-        };
-        let cors = routes.iter().any(|route| route.content.cors.is_some());
-        let routes = routes.iter().enumerate().map(plan).collect::<Result<_, _>>()?;
-        Ok(Routes { router, routes, cors, otherwise: None })
     }
 
     /// Where a backend is.
@@ -339,7 +286,8 @@ impl Compiler<'_> {
         Ok(Some(MirrorPlan { target, numerator, denominator, edits: edits(route, &backend.filters)? }))
     }
 
-    fn route(&mut self, listener: &str, route: &Route) -> Result<RoutePlan, RouteError> {
+    /// Compiles what is done with the requests of a route.
+    pub(super) fn route(&mut self, listener: &str, route: &Route) -> Result<RoutePlan, RouteError> {
         let resilience = resilience::plan::Plan::compile(self, listener, route)?;
         let mut filters = Vec::new();
         let mut response = Vec::new();
@@ -480,12 +428,19 @@ mod tests {
 
     fn compile(routes: Vec<Route>) -> Result<ListenerPlan, ApplyError> {
         let bind = SocketAddr::from(([127, 0, 0, 1], 1));
-        let (serve, transport) = (routing::Serve::Http(routes), routing::Transport::default());
+        let (serve, transport) = (routing::Serve::Http(Vec::new()), routing::Transport::default());
         let listener = routing::Listener { name: "l".to_owned(), bind, transport, serve };
         let (mut clusters, metrics, options) = (Clusters::default(), Metrics::default(), Options::default());
-        let (keyrings, identity) = (&mut Keyrings::default(), None);
-        Compiler { clusters: &mut clusters, metrics: &metrics, options: &options, keyrings, identity }
-            .edge(&listener, 1, bind, None)
+        let (keyrings, made, identity) = (&mut Keyrings::default(), &mut Made::default(), None);
+        let (clusters, metrics, options) = (&mut clusters, &metrics, &options);
+        let mut compiler = Compiler { clusters, metrics, options, keyrings, made, identity };
+        let mut plan = compiler.edge(&listener, 1, bind)?;
+        let failed = |source| ApplyError::Route { listener: "l".to_owned(), source };
+        let delta = Book::default().all("l", routes, &mut compiler).map_err(failed)?;
+        if let Serve::Http(routes) = &mut plan.serve {
+            Book::default().commit(delta, routes, compiler.made);
+        }
+        Ok(plan)
     }
 
     #[test]
@@ -526,7 +481,7 @@ mod tests {
             Timeouts { request: Some(Duration::ZERO), per_try: Some(Duration::from_secs(1)), idle: None };
         let plan = compile(vec![Route { timeouts: own, ..route() }]).unwrap();
         let Serve::Http(routes) = &plan.serve else { panic!("not HTTP") };
-        let compiled = &routes.routes[0];
+        let compiled = routes.declared()[0];
         assert_eq!(compiled.timeout, None);
         assert_eq!(compiled.per_try, Some(Duration::from_secs(1)));
         assert_eq!(compiled.idle, Some(Options::default().idle_timeout));

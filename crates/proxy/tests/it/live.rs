@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use tutti_ports::routing::{Match, PathMatch, Route, Routing, Serve};
+use tutti_ports::routing::{Filter, Match, PathMatch, Route, Routing, Serve};
+use tutti_proxy::RouteEdit;
 
 use crate::harness::*;
 use crate::upgrade;
@@ -78,6 +79,63 @@ async fn a_change_that_is_overtaken_by_one_that_fails_is_in_force() {
     let (good, wrong) = tokio::join!(good, wrong);
     assert!(good.is_ok() && wrong.is_err());
     assert_eq!(tutti.handle.describe().listeners[0].routes[0].name, "route-1");
+    assert_eq!(tutti.handle.describe().generation, good.unwrap());
     let limit = Duration::from_secs(5);
     assert_eq!(tokio::time::timeout(limit, get(tutti.edge, "/route-1")).await.unwrap().status(), 200);
+}
+
+/// Answers with a redirect that tells its number.
+fn saying(name: &str, number: usize) -> Route {
+    let host = Some(format!("n{number}.test"));
+    let redirect = Filter::Redirect { scheme: None, host, port: None, path: None, status: 302 };
+    let path = Some(PathMatch::Prefix(format!("/{name}")));
+    Route { matches: vec![Match { path, ..Match::default() }], filters: vec![redirect], ..Route::named(name) }
+}
+
+fn put(route: Route) -> Vec<RouteEdit> {
+    vec![RouteEdit::Put(Box::new(route))]
+}
+
+#[tokio::test]
+async fn everybody_hears_the_truth_about_their_own_change() {
+    let tutti = Tutti::start(options(), vec![saying("r", 0)], vec![]).await;
+    let mut bad = saying("bad", 1);
+    bad.matches[0].path = Some(PathMatch::Regex("(".into()));
+    let bad_list = routing(Serve::Http(vec![bad.clone()]));
+    let good_list = routing(Serve::Http(vec![saying("r", 1)]));
+    let (a, b, c, d, e) = tokio::join!(
+        tutti.handle.apply(bad_list),
+        tutti.handle.apply(good_list),
+        tutti.handle.edit("edge", put(bad)),
+        tutti.handle.edit("edge", put(saying("s", 2))),
+        tutti.handle.edit("nowhere", put(saying("s", 3))),
+    );
+    assert!(a.is_err() && b.is_ok() && c.is_err() && d.is_ok() && e.is_err());
+    assert!(d.unwrap() >= b.unwrap());
+    for (path, host) in [("/r", "n1.test"), ("/s", "n2.test")] {
+        assert!(get(tutti.edge, path).await.headers()["location"].to_str().unwrap().contains(host));
+    }
+    assert_eq!(get(tutti.edge, "/bad").await.status(), 404);
+}
+
+#[tokio::test]
+async fn single_routes_change_in_force_when_answered_and_others_stay() {
+    let tutti = Tutti::start(options(), vec![saying("r", 0), saying("other", 7)], vec![]).await;
+    let mut before = tutti.handle.describe().generation;
+    for number in 1..20 {
+        let generation = tutti.handle.edit("edge", put(saying("r", number))).await.unwrap();
+        assert!(generation > before && tutti.handle.describe().generation == generation);
+        before = generation;
+        let location = get(tutti.edge, "/r").await.headers()["location"].to_str().unwrap().to_owned();
+        assert!(location.contains(&format!("n{number}.test")), "{location}");
+    }
+    tutti.handle.edit("edge", vec![RouteEdit::Remove("r".into())]).await.unwrap();
+    assert_eq!(get(tutti.edge, "/r").await.status(), 404);
+    assert_eq!(get(tutti.edge, "/other").await.status(), 302);
+    // A whole list knows what single changes have left behind.
+    tutti.handle.edit("edge", put(saying("late", 1))).await.unwrap();
+    let list = vec![saying("other", 7), saying("r", 5)];
+    tutti.handle.apply(routing(Serve::Http(list))).await.unwrap();
+    assert_eq!(get(tutti.edge, "/late").await.status(), 404);
+    assert_eq!(get(tutti.edge, "/r").await.status(), 302);
 }

@@ -4,7 +4,6 @@ use http::{HeaderValue, Request};
 use tutti_net::Body;
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::routing::{Filter, HeaderEdit, Match, PathMatch, PathRewrite, Route, Routing, Serve};
-use tutti_proxy::ApplyError;
 
 use crate::harness::*;
 
@@ -142,7 +141,7 @@ async fn what_does_not_compile_or_bind_changes_nothing() {
         assert_eq!(tutti.handle.describe().generation, before);
         assert_eq!(text(&get(tutti.edge, "/").await), "a");
     }
-    assert!(matches!(tutti.handle.apply(Routing::default()).await, Ok::<(), ApplyError>(())));
+    assert!(tutti.handle.apply(Routing::default()).await.is_ok());
 }
 
 async fn nobody_but_us() -> Upstream {

@@ -33,7 +33,7 @@ impl Rooms {
         let wanted = self.trust.apply(certificates::policy(routing)).await;
         wanted.map_err(|error| refused(tutti_core::error::chain(&error)))?;
         let applied = self.proxy.apply(routing.clone()).await;
-        applied.map_err(|error| refused(tutti_core::error::chain(&error)))
+        applied.map(drop).map_err(|error| refused(tutti_core::error::chain(&error)))
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use self::load::{Load, Measured};
+pub use self::memory::resident;
 use self::peers::{Place, Running};
 use self::scenario::Scenario;
 use self::secrets::Secrets;

@@ -1,7 +1,7 @@
 //! The regular expressions and conditions of routes, made once: making one costs more than everything else of a route.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use regex::Regex;
 use tutti_core::limits;
@@ -10,60 +10,69 @@ use tutti_ports::routing::Route;
 use super::RouteError;
 use crate::model::condition::Condition;
 
-/// What has been made, by its text.
+/// How many may be remembered that nobody uses any more, besides as many as are in use.
+const SLACK: usize = 64;
+
+/// What routes use now.
 #[derive(Debug, Default)]
-pub(super) struct Made {
-    regexes: HashMap<Box<str>, Regex>,
-    conditions: HashMap<Box<str>, Arc<Condition>>,
+pub struct Made {
+    regexes: Known<Regex>,
+    conditions: Known<Condition>,
 }
 
-/// Makes what was not there before.
-pub(super) struct Maker<'a> {
-    before: Option<&'a Made>,
-    made: Made,
-    /// Rules that have a condition.
-    conditions: usize,
+/// What was made of texts, as long as somebody uses it.
+#[derive(Debug)]
+struct Known<T> {
+    by_text: HashMap<Box<str>, Weak<T>>,
+    /// Looked through when there are so many.
+    full: usize,
 }
 
-impl<'a> Maker<'a> {
-    pub(super) fn after(before: Option<&'a Made>) -> Self {
-        Self { before, made: Made::default(), conditions: 0 }
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self { by_text: HashMap::new(), full: SLACK }
     }
+}
 
-    pub(super) fn made(self) -> Made {
-        self.made
+impl<T> Known<T> {
+    fn get<E>(&mut self, text: &str, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        if let Some(known) = self.by_text.get(text).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let made = Arc::new(make()?);
+        if self.by_text.len() >= self.full {
+            self.by_text.retain(|_, known| known.strong_count() > 0);
+            self.full = self.by_text.len() * 2 + SLACK;
+        }
+        self.by_text.insert(Box::from(text), Arc::downgrade(&made));
+        Ok(made)
     }
+}
 
-    pub(super) fn regex(&mut self, route: &Route, pattern: &str) -> Result<Regex, RouteError> {
-        let before = self.before.map(|before| &before.regexes);
-        let known = self.made.regexes.get(pattern).or_else(|| before.and_then(|before| before.get(pattern)));
-        let regex = match known {
-            Some(regex) => regex.clone(),
-            None => whole(route, pattern)?,
-        };
-        self.made.regexes.insert(Box::from(pattern), regex.clone());
-        Ok(regex)
+impl Made {
+    pub(super) fn regex(&mut self, route: &Route, pattern: &str) -> Result<Arc<Regex>, RouteError> {
+        self.regexes.get(pattern, || whole(route, pattern))
     }
 
     pub(super) fn condition(&mut self, route: &Route, text: &str) -> Result<Arc<Condition>, RouteError> {
         let invalid = |problem| RouteError::Invalid { route: route.name.clone(), problem };
-        let before = self.before.map(|before| &before.conditions);
-        let known = self.made.conditions.get(text).or_else(|| before.and_then(|before| before.get(text)));
-        let condition = match known {
-            Some(condition) => Arc::clone(condition),
-            None => {
-                let made = Condition::compile(text, false);
-                Arc::new(made.map_err(|why| invalid(format!("when: {why}")))?)
-            }
-        };
-        self.made.conditions.insert(Box::from(text), Arc::clone(&condition));
-        // A request may be held against all of them.
-        self.conditions += 1;
-        if self.conditions > limits::ROUTE_CONDITIONS {
-            return Err(invalid(format!("a listener has at most {} conditions", limits::ROUTE_CONDITIONS)));
-        }
-        Ok(condition)
+        let make = || Condition::compile(text, false).map_err(|why| invalid(format!("when: {why}")));
+        self.conditions.get(text, make)
     }
+}
+
+/// How many conditions of a listener are a route's: a request may be held against all of them.
+pub fn conditions(route: &Route) -> usize {
+    if route.when.is_some() { route.matches.len().max(1) } else { 0 }
+}
+
+/// Refuses a route that makes them too many.
+pub fn bounded(route: &Route, conditions: usize) -> Result<(), RouteError> {
+    if conditions <= limits::ROUTE_CONDITIONS {
+        return Ok(());
+    }
+    let problem = format!("a listener has at most {} conditions", limits::ROUTE_CONDITIONS);
+    Err(RouteError::Invalid { route: route.name.clone(), problem })
 }
 
 /// A regular expression that must match the whole text. The crate promises linear time; its size is bounded.

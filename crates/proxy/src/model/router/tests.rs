@@ -1,7 +1,10 @@
 //! The router against its specification, and the cases that the Gateway API describes.
 
-use super::*;
 use proptest::prelude::*;
+use regex::Regex;
+use tutti_ports::routing::{FieldMatch, Match, PathMatch, ValueMatch};
+
+use super::*;
 
 fn route(name: &str, hosts: &[&str], matches: Vec<Match>) -> Route {
     Route { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), matches, ..Route::named(name) }

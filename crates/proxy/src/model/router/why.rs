@@ -1,14 +1,16 @@
 //! Why a request takes its route: the rules that were looked at, in the order in which they were. Made when somebody asks.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::fields::{joined, parameter};
-use super::{Asked, ByHost, ByPath, Hosts, Router, Rule, Table, Test, suffixes};
+use super::table::{Rule, Table, Test};
+use super::{Asked, ByHost, ByPath, Hosts, Router, suffixes};
+use crate::model::shared::Map;
 
 /// A rule whose host and path are those of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The place of its route among those that were compiled.
+    /// The place of its route.
     pub route: usize,
     /// How its host was found.
     pub host: ByHost,
@@ -67,13 +69,13 @@ impl Router {
     /// Some rules that have either the host or the path of a request that no rule takes: those of its path first.
     pub fn misses(&self, asked: &Asked<'_>, most: usize) -> Vec<Miss> {
         let hosts = self.hosts_of(asked.host);
-        let named = |wildcard: bool, table: &HashMap<Box<str>, Table>| -> Vec<(String, bool)> {
+        let named = |wildcard: bool, table: &Map<Arc<Table>>| -> Vec<(String, bool)> {
             let is_ours = |name: &str| match wildcard {
                 false => name == asked.host,
                 true => suffixes(asked.host).any(|suffix| suffix == name),
             };
             let star = if wildcard { "*." } else { "" };
-            table.keys().map(|name| (format!("{star}{name}"), is_ours(name))).collect()
+            table.iter().map(|(name, _)| (format!("{star}{name}"), is_ours(name))).collect()
         };
         let mut misses = Vec::new();
         for (name, ours) in named(false, &hosts.exact).into_iter().chain(named(true, &hosts.wildcard)) {
@@ -113,7 +115,7 @@ impl Table {
     ) {
         let mut add = |rule: &Rule, path: ByPath, path_text: &str| {
             found.push(Candidate {
-                route: rule.route,
+                route: rule.place,
                 host,
                 host_text: host_text.to_owned(),
                 path,
@@ -129,7 +131,7 @@ impl Table {
         for (regex, rule) in self.regex.iter().filter(|(regex, _)| regex.is_match(asked.path)) {
             add(rule, ByPath::Regex, bare(regex.as_str()));
         }
-        for length in &self.lengths {
+        for (length, _) in &self.lengths {
             let Some((prefix, rest)) = asked.path.split_at_checked(*length) else { continue };
             if rest.is_empty() || rest.starts_with('/') {
                 for rule in self.prefix.get(prefix).into_iter().flatten() {
@@ -148,9 +150,9 @@ impl Table {
                 misses.push((true, Miss { route: one.route, wants: what.clone() }));
             }
         }
-        let mut miss = |rules: &[Rule], wants: String| {
-            let others = rules.iter().filter(|rule| own.iter().all(|one| one.route != rule.route));
-            misses.extend(others.map(|rule| (false, Miss { route: rule.route, wants: wants.clone() })));
+        let mut miss = |rules: &[Arc<Rule>], wants: String| {
+            let others = rules.iter().filter(|rule| own.iter().all(|one| one.route != rule.place));
+            misses.extend(others.map(|rule| (false, Miss { route: rule.place, wants: wants.clone() })));
         };
         self.exact.iter().for_each(|(path, rules)| miss(rules, format!("the path {path} exactly")));
         self.prefix.iter().for_each(|(path, rules)| miss(rules, format!("a path below {path}/")));
