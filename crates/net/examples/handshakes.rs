@@ -23,6 +23,8 @@ async fn once(asked: &Asked, client: &Client, first: bool) -> anyhow::Result<()>
     let (mut stream, told) = client.connect(stream).await?;
     ensure!(told.resumed == (asked.resumed && !first), "resumed: {}", told.resumed);
     stream.write_all(asked.request.as_bytes()).await?;
+    // A session may keep what the socket does not take at once until it is flushed.
+    stream.flush().await?;
     let mut answer = Vec::new();
     // Some servers close without saying so in TLS; the answer itself says where it ends.
     let read = stream.read_to_end(&mut answer).await;

@@ -48,6 +48,7 @@ pub mod listen;
 mod pace;
 pub mod proxy_protocol;
 mod resolve;
+mod scratch;
 pub mod server;
 pub mod stream;
 pub mod tls;

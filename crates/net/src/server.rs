@@ -278,7 +278,8 @@ pub async fn serve_local<H: LocalHandler>(
             if let Some((stream, info)) = shared.begin(stream, info).await {
                 match info.protocol {
                     Protocol::Http1 => shared.http1(stream, &info).await,
-                    Protocol::Http2 => h2::server::serve_local(stream, &shared, info).await,
+                    // In a box, or a connection of HTTP/1.1 would take the room of one of HTTP/2.
+                    Protocol::Http2 => Box::pin(h2::server::serve_local(stream, &shared, info)).await,
                 }
             }
         });
@@ -332,7 +333,7 @@ pub async fn serve_streams<H: StreamHandler>(
                 Some(transport) => {
                     let told =
                         |info: &ConnectionInfo, result: Result<(), &Failure>| handler.begun(info, result);
-                    begin(&transport, stream, info, &drain, told).await
+                    Box::pin(begin(&transport, stream, info, &drain, told)).await
                 }
             };
             if let Some((stream, info)) = begun {
@@ -364,7 +365,8 @@ impl<H: LocalHandler> Shared<H> {
     async fn carried(&self, stream: Stream, info: ConnectionInfo) -> Option<(Stream, ConnectionInfo)> {
         let Some(transport) = self.handler.transport() else { return Some((stream, info)) };
         let told = |info: &ConnectionInfo, result: Result<(), &Failure>| self.handler.begun(info, result);
-        begin(&transport, stream, info, &self.drain, told).await
+        // In a box, or every connection would be as large as its handshake was.
+        Box::pin(begin(&transport, stream, info, &self.drain, told)).await
     }
 
     /// Finds out what the client speaks. `None` if it says nothing.

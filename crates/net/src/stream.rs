@@ -5,6 +5,7 @@
 //! gives them out first.
 
 use std::fmt;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,6 +20,7 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 use crate::error::{ConnectCause, ConnectError};
 use crate::h2::websocket::Socket;
+use crate::scratch;
 use crate::tls::stream as tls;
 
 /// Room made when looking at the first bytes; a whole request head usually fits.
@@ -136,13 +138,13 @@ impl Stream {
     /// them: fewer than `want` means that no more will come. Ask for little; what is not there yet is waited for.
     pub async fn peek(&mut self, want: usize) -> io::Result<&[u8]> {
         while self.unread.len() < want {
-            let room = want.saturating_sub(self.unread.len()).max(READ_BYTES);
-            self.unread.reserve(room);
-            let read = match &mut self.io {
-                Io::Tcp(stream) => stream.read_buf(&mut self.unread).await?,
-                Io::Unix(stream) => stream.read_buf(&mut self.unread).await?,
-                Io::Tls(session) => session.read_buf(&mut self.unread).await?,
-                Io::Socket(socket) => socket.read_buf(&mut self.unread).await?,
+            let Self { io, unread } = self;
+            let read = if unread.is_empty() {
+                poll_fn(|cx| scratch::poll_read(|room| Pin::new(&mut *io).poll_read(cx, room), unread))
+                    .await?
+            } else {
+                unread.reserve(want.max(READ_BYTES));
+                io.read_buf(unread).await?
             };
             if read == 0 {
                 break;
@@ -159,11 +161,6 @@ impl Stream {
     /// Takes bytes that were seen by [`Stream::peek`] off the stream.
     pub(crate) fn skip(&mut self, bytes: usize) {
         self.unread.advance(bytes.min(self.unread.len()));
-    }
-
-    /// Sends the first bytes of a fresh stream; what a socket takes at once.
-    pub async fn begin_with(&mut self, bytes: &[u8]) -> io::Result<()> {
-        tokio::io::AsyncWriteExt::write_all(self, bytes).await
     }
 
     /// A stream whose bytes go through a session.
@@ -257,12 +254,7 @@ impl AsyncRead for Stream {
             }
             return Poll::Ready(Ok(()));
         }
-        match &mut this.io {
-            Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Io::Tls(session) => Pin::new(&mut **session).poll_read(cx, buf),
-            Io::Socket(socket) => Pin::new(&mut **socket).poll_read(cx, buf),
-        }
+        Pin::new(&mut this.io).poll_read(cx, buf)
     }
 }
 
@@ -334,6 +326,24 @@ macro_rules! forward_write {
     };
 }
 
+macro_rules! forward_read {
+    ($on:ty, $($variant:path),*) => {
+        impl AsyncRead for $on {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($variant(io) => Pin::new(io).poll_read(cx, buf),)*
+                }
+            }
+        }
+    };
+}
+
+forward_read!(Io, Io::Tcp, Io::Unix, Io::Tls, Io::Socket);
+forward_read!(ReadHalf, ReadHalf::Tcp, ReadHalf::Unix, ReadHalf::Tls, ReadHalf::Socket);
 forward_write!(Io, Io::Tcp, Io::Unix, Io::Tls, Io::Socket);
 forward_write!(WriteHalf, WriteHalf::Tcp, WriteHalf::Unix, WriteHalf::Tls, WriteHalf::Socket);
 
@@ -363,17 +373,13 @@ impl ReadHalf {
     }
 
     /// Reads into the spare capacity of `buf`; 0 bytes mean that the peer sends no more.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
         // `read_buf` is cancel safe and keeps no state, so a fresh future for each poll is the same read.
-        let mut read = std::pin::pin!(async {
-            match self {
-                ReadHalf::Tcp(half) => half.read_buf(buf).await,
-                ReadHalf::Unix(half) => half.read_buf(buf).await,
-                ReadHalf::Tls(half) => half.read_buf(buf).await,
-                ReadHalf::Socket(half) => half.read_buf(buf).await,
-            }
-        });
-        read.as_mut().poll(cx)
+        std::pin::pin!(self.read_buf(buf)).poll(cx)
     }
 }
 

@@ -7,10 +7,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead as _, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use super::incoming::Decoder;
+use super::spare;
+use crate::scratch;
 use crate::stream::{ReadHalf, WriteHalf};
 
 /// Room made for a read when nothing is known about what comes.
@@ -34,11 +36,18 @@ pub(crate) struct Reader {
     pub(crate) eof: bool,
     /// Room for the next read; grows while a body fills it.
     room: usize,
+    /// Whether it has no room of its own between two messages, as those of clients, of which there are many.
+    lean: bool,
 }
 
 impl Reader {
     pub(crate) fn new(half: ReadHalf, buf: BytesMut) -> Self {
-        Self { half, buf, decoder: Decoder::Done, eof: false, room: READ_BYTES }
+        Self { half, buf, decoder: Decoder::Done, eof: false, room: READ_BYTES, lean: false }
+    }
+
+    /// One that holds no room while it waits for the next message.
+    pub(crate) fn lean(half: ReadHalf, buf: BytesMut) -> Self {
+        Self { lean: true, ..Self::new(half, buf) }
     }
 
     /// Reads once. 0 bytes mean the end, then and for ever.
@@ -46,10 +55,17 @@ impl Reader {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        if self.buf.capacity() - self.buf.len() < self.room / 4 {
-            self.buf.reserve(self.room);
-        }
-        let read = ready!(self.half.poll_read(cx, &mut self.buf))?;
+        let read = if self.lean && self.buf.is_empty() && self.decoder.is_done() {
+            if self.buf.capacity() > 0 {
+                self.buf = BytesMut::new();
+            }
+            ready!(scratch::poll_read(|room| Pin::new(&mut self.half).poll_read(cx, room), &mut self.buf))?
+        } else {
+            if self.buf.capacity() - self.buf.len() < self.room / 4 {
+                self.buf.reserve(self.room);
+            }
+            ready!(self.half.poll_read_buf(cx, &mut self.buf))?
+        };
         self.eof = read == 0;
         if read >= self.room {
             self.room = (self.room * 2).min(BULK_READ_BYTES);
@@ -96,6 +112,20 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(half: WriteHalf) -> Self {
         Self { half, flat: BytesMut::new(), long: Vec::new(), long_bytes: 0, sent: 0, total: 0, held: false }
+    }
+
+    /// Gets room for heads, if there is none.
+    pub(crate) fn wake(&mut self) {
+        if self.flat.capacity() == 0 {
+            self.flat = spare::buffer();
+        }
+    }
+
+    /// Gives the room back, if nothing waits in it.
+    pub(crate) fn rest(&mut self) {
+        if self.flat.is_empty() && self.waiting() == 0 {
+            spare::give_buffer(std::mem::take(&mut self.flat));
+        }
     }
 
     /// How many bytes the system has taken so far.

@@ -16,6 +16,7 @@ mod request;
 mod response;
 mod sending;
 pub(crate) mod server;
+mod spare;
 mod table;
 
 /// Path and query by RFC 3986, without a fragment; otherwise what is wrong.

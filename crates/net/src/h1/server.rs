@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::header::HeaderMap;
 use http::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 use tutti_core::limits;
@@ -22,6 +21,7 @@ use super::incoming::{self, Decoder, News, RequestBody, Slot};
 use super::io::{Deadline, Reader, Writer, poll_discard};
 use super::request::{self, Framing, RequestHead};
 use super::sending::{Sending, SendingError};
+use super::spare;
 use crate::body::Body;
 use crate::drain::DrainSignal;
 use crate::pace::{MinRate, Pace};
@@ -60,7 +60,8 @@ pub(crate) async fn serve<H: LocalHandler>(
             handler.refused(refused, info);
             return connection.refuse(refused).await;
         }
-        match connection.exchange(head, handler, info, drain).await {
+        // In a box: an idle connection has no use for the room that an exchange takes.
+        match Box::pin(connection.exchange(head, handler, info, drain)).await {
             Next::Request => {}
             Next::Close => return connection.writer.farewell(),
             Next::Linger => return connection.linger().await,
@@ -93,8 +94,6 @@ struct Connection<'a> {
     slot: Option<Arc<Slot>>,
     scanner: Scanner,
     timer: Deadline,
-    /// The field map of the last response, for the next request.
-    spare: HeaderMap,
     first: bool,
     /// The client waits for `100 Continue`.
     held_back: bool,
@@ -119,12 +118,11 @@ impl<'a> Connection<'a> {
                 fields: settings.fields,
                 target: settings.target_bytes,
             },
-            reader: Some(Box::new(Reader::new(read, unread))),
+            reader: Some(Box::new(Reader::lean(read, unread))),
             writer: Writer::new(write),
             slot: None,
             scanner: Scanner::new(First::Request),
             timer: Deadline::default(),
-            spare: HeaderMap::new(),
             first: true,
             held_back: false,
             rate: None,
@@ -154,7 +152,7 @@ impl<'a> Connection<'a> {
                 if reader.buf.is_empty() { None } else { self.scanner.scan(&reader.buf, &self.limits)? };
             if let Some(length) = whole {
                 let bytes = reader.buf.split_to(length).freeze();
-                let headers = std::mem::take(&mut self.spare);
+                let headers = spare::map();
                 let head = request::parse(&bytes, self.scanner.lines(), headers, self.limits.target)?;
                 return Poll::Ready(Ok(Some(head)));
             }
@@ -305,11 +303,12 @@ impl<'a> Connection<'a> {
         self.held_back = false;
         let allowed = asked.keep_alive && readable && !drain.is_draining();
         let plan = encode::plan_response(&asked.method, asked.version, allowed, &response);
+        self.writer.wake();
         encode::response_head(&response, &asked.method, asked.version, plan, &mut self.writer.flat);
         let (parts, body) = response.into_parts();
-        self.spare = parts.headers;
-        self.spare.clear();
+        spare::give_map(parts.headers);
         let sent = self.send_body(Sending::new(body, plan.framing), plan.keep_alive).await;
+        self.writer.rest();
         match (sent, leave) {
             (Sent::Gone, _) => Next::Close,
             (Sent::Truncated, _) if plan.framing == OutFraming::UntilClose => Next::Abort,

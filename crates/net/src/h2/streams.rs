@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -133,19 +133,18 @@ impl<E> Watched<E> {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Watched<Tasks> {
     fn execute(&self, stream: F) {
-        self.tasks.execute(paced(stream, self.streams.begin(), self.stall));
+        self.tasks.execute(paced(Box::pin(stream), self.streams.begin(), self.stall));
     }
 }
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Watched<LocalTasks> {
     fn execute(&self, stream: F) {
-        self.tasks.execute(paced(stream, self.streams.begin(), self.stall));
+        self.tasks.execute(paced(Box::pin(stream), self.streams.begin(), self.stall));
     }
 }
 
 /// Runs a stream to its end, or until its peer has stalled for too long; dropping it resets it.
-async fn paced(stream: impl Future<Output = ()>, _active: Active, stall: Duration) {
-    let mut stream = pin!(stream);
+async fn paced(mut stream: Pin<Box<impl Future<Output = ()>>>, _active: Active, stall: Duration) {
     let mut deadline = Deadline::default();
     std::future::poll_fn(|cx| {
         LAST.set(None);

@@ -1,6 +1,7 @@
 //! One try of phase 8: a request on its way to one instance, within its deadlines.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ pub async fn once(
     timing.began = Some(limit.began.into_std());
     let mut unsent = Some(request);
     let timed = {
-        let attempt = attempt(exchange, endpoint, (&mut unsent, timing), h2, sending.idempotent);
+        let attempt = pin!(attempt(exchange, endpoint, (&mut unsent, timing), h2, sending.idempotent));
         limit.run(attempt).await
     };
     let result = match timed {
@@ -331,8 +332,7 @@ impl Limit {
     }
 
     /// Runs to the deadline; the error says which one has passed.
-    async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, Passed> {
-        let mut work = std::pin::pin!(work);
+    async fn run<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, Passed> {
         loop {
             let Some((at, passed)) = self.nearest() else { return Ok(work.await) };
             if let Ok(done) = tokio::time::timeout_at(at, work.as_mut()).await {

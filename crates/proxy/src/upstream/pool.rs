@@ -143,7 +143,8 @@ impl Pool {
         }
         let chosen = match shared.free() {
             Some(one) => one,
-            None => match self.begin(timeout).await {
+            // In a box, since it is rare and large.
+            None => match Box::pin(self.begin(timeout)).await {
                 Ok((connection, driver)) => {
                     own(driver);
                     let one = Shared { connection, used: Arc::default() };

@@ -19,7 +19,7 @@ impl Place<'_> {
         let map = self.write("haproxy.map", &routes(|n| format!("/r{n}/ b\n")))?;
         let (both, map, public) = (both.display(), map.display(), self.secrets.jwt_public.display());
         let config = format!(
-            "global\n  nbthread 1\n  maxconn 16384\n  log stdout format raw local0\n\
+            "global\n  nbthread 1\n  maxconn 16384\n  no strict-limits\n  log stdout format raw local0\n\
              \x20 ssl-default-bind-options ssl-min-ver TLSv1.2\n\
              defaults\n  mode http\n  log global\n  option httplog\n  option forwardfor\n  http-reuse always\n\
              \x20 unique-id-format %[uuid]\n  unique-id-header X-Request-Id\n\

@@ -9,8 +9,6 @@ use anyhow::Result;
 use super::{Place, Running, routes};
 use crate::bench::proxy::scenario::Scenario;
 
-const DOES: &[Scenario] = &[Scenario::Small, Scenario::Large, Scenario::Fresh, Scenario::Grpc];
-
 impl Place<'_> {
     /// Tutti in front of upstreams that run elsewhere.
     pub(super) fn tutti(&self, program: &Path) -> Result<Running> {
@@ -24,16 +22,28 @@ impl Place<'_> {
         )?;
         let all = routes(|n| format!("  - {{ path: /r{n}/, to: u }}\n"));
         let (upstream, grpc) = (self.port, self.grpc_port());
+        let (cert, key, jwks) =
+            (self.secrets.cert.display(), self.secrets.key.display(), self.secrets.jwks.display());
         let overlay = format!(
-            "gateway: {{ listen: \"127.0.0.1:{}\" }}\n\
-             services:\n  u: {{ external: \"127.0.0.1:{upstream}\" }}\n\
+            "gateway:\n\
+             \x20 listen: \"127.0.0.1:{}\"\n\
+             \x20 https: \"127.0.0.1:{}\"\n\
+             \x20 https_redirect: false\n\
+             \x20 tls: {{ files: [{{ cert: \"{cert}\", key: \"{key}\" }}] }}\n\
+             services:\n\
+             \x20 u: {{ external: \"127.0.0.1:{upstream}\" }}\n\
              \x20 g: {{ external: \"127.0.0.1:{grpc}\", protocol: h2c }}\n\
-             routes:\n{all}  - {{ path: /bench.Echo, to: g }}\n",
-            ports.plain
+             routes:\n{all}\
+             \x20 - {{ path: /limited/, to: u, rate_limit: 1000000/s }}\n\
+             \x20 - path: /jwt/\n\
+             \x20   to: u\n\
+             \x20   auth: {{ jwt: {{ issuer: \"https://bench.test\", audience: bench, jwks_file: \"{jwks}\" }} }}\n\
+             \x20 - {{ path: /bench.Echo, to: g }}\n",
+            ports.plain, ports.tls
         );
         fs::write(folder.join("tutti.yaml"), overlay)?;
         let mut command = Command::new(program);
         command.arg("up").current_dir(&folder);
-        self.peer("tutti", ports, DOES, command)
+        self.peer("tutti", ports, &Scenario::ALL, command)
     }
 }
