@@ -27,6 +27,8 @@ pub(crate) struct Control {
     pub(crate) generation: u64,
     pub(crate) keys: u64,
     pub(crate) transports: transport::Book,
+    /// The certificates that the last snapshot knew of.
+    pub(crate) certificates: u64,
 }
 
 /// A listener of the edge.
@@ -64,6 +66,7 @@ impl Control {
             generation: 0,
             keys: 0,
             transports,
+            certificates: 0,
         }
     }
 }

@@ -235,7 +235,7 @@ fn spawn_control(shared: Arc<Shared>, mut changing: Changing) -> std::io::Result
                         Step::Change(change) => changing.take(&shared, change).await,
                         Step::Clear => changing.clear(&shared).await,
                     },
-                    _ = look.tick() => shared.control.lock().await.transports.refresh(),
+                    _ = look.tick() => shared.look().await,
                 }
             }
         });
@@ -266,6 +266,17 @@ impl Shared {
     /// Whether every worker has.
     pub(crate) fn is_adopted(&self, generation: u64) -> bool {
         self.adopted.iter().all(|adopted| adopted.load(Ordering::SeqCst) >= generation)
+    }
+
+    /// Looks whether there are other certificates: they are shown at once, and are a generation of their own.
+    async fn look(&self) {
+        let mut control = self.control.lock().await;
+        let version = self.certificates.as_ref().map_or(0, |certificates| certificates.version());
+        let changed = control.transports.refresh() | (version != control.certificates);
+        control.certificates = version;
+        if changed {
+            self.publish(&mut control);
+        }
     }
 
     /// Takes a newer view into force; an older one is ignored.

@@ -48,6 +48,18 @@ impl Handle {
         self.shared.submit(Work::Edits { listener: listener.to_owned(), edits }).await
     }
 
+    /// The newest generation, when every worker serves it: listeners, routes, doors, endpoints and certificates have one together.
+    pub async fn settled(&self) -> u64 {
+        let generation = self.generation();
+        self.shared.all_adopted(generation).await;
+        generation
+    }
+
+    /// The generation of the newest snapshot.
+    pub fn generation(&self) -> u64 {
+        self.shared.snapshots.borrow().generation
+    }
+
     /// Writes the data plane's metrics.
     pub fn metrics(&self, page: &mut Page) {
         self.gauge();

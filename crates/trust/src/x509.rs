@@ -97,9 +97,10 @@ pub(crate) fn chain_of(pem: &[u8]) -> Result<Vec<Vec<u8>>, TrustError> {
     Ok(chain)
 }
 
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
 /// A certificate and its key as listeners show them.
 pub(crate) fn identity(chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<Identity, TrustError> {
-    static SERIAL: AtomicU64 = AtomicU64::new(1);
     let leaf = chain.first().map(Vec::as_slice).unwrap_or_default();
     let facts = facts(leaf)?;
     Ok(Identity {
@@ -110,4 +111,9 @@ pub(crate) fn identity(chain: Vec<Vec<u8>>, key: Vec<u8>) -> Result<Identity, Tr
         chain,
         key,
     })
+}
+
+/// Another number whenever a certificate has been made in this process.
+pub(crate) fn made() -> u64 {
+    SERIAL.load(Ordering::Relaxed)
 }

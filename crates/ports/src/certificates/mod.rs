@@ -52,6 +52,11 @@ pub trait Certificates: Send + Sync + 'static {
     /// The certificate that answers a TLS-ALPN-01 challenge for a name (RFC 8737), while there is one.
     fn alpn_challenge(&self, name: &str) -> Option<Arc<Identity>>;
 
+    /// Another number whenever a certificate has been made or replaced.
+    fn version(&self) -> u64 {
+        0
+    }
+
     /// The body that answers a GET of `/.well-known/acme-challenge/<token>` at a host (RFC 8555 section 8.3), while
     /// there is such a challenge.
     fn http_challenge(&self, host: &str, token: &str) -> Option<String>;

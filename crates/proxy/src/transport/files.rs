@@ -60,12 +60,12 @@ impl FileKeys {
         self.loaded.load().first.clone()
     }
 
-    /// Looks at the files, and reads them if one has changed.
-    pub fn refresh(&self) {
+    /// Looks at the files, and reads them if one has changed; whether others are shown now.
+    pub fn refresh(&self) -> bool {
         let stamps = stamps(&self.files);
         let before = self.loaded.load_full();
         if before.stamps == stamps {
-            return;
+            return false;
         }
         match Loaded::read(&self.files, stamps.clone()) {
             Ok(newer) => {
@@ -74,6 +74,7 @@ impl FileKeys {
                     files = self.files.len(),
                     "certificates were read again: their files have changed"
                 );
+                true
             }
             Err(error) => {
                 self.loaded.store(Arc::new(Loaded { stamps, ..(*before).clone() }));
@@ -81,6 +82,7 @@ impl FileKeys {
                     code = %code::TLS_FILES, error = %tutti_core::error::chain(&error),
                     "changed certificates cannot be used; those from before stay in force"
                 );
+                false
             }
         }
     }

@@ -144,11 +144,10 @@ impl Book {
         self.tickets.retain(|(name, _), _| names.contains(&name.as_str()));
     }
 
-    /// Reads files again that have changed.
-    pub fn refresh(&mut self) {
-        for files in self.files.iter().filter_map(Weak::upgrade) {
-            files.refresh();
-        }
+    /// Reads files again that have changed; whether any has.
+    pub fn refresh(&mut self) -> bool {
+        let files = self.files.iter().filter_map(Weak::upgrade);
+        files.fold(false, |changed, files| files.refresh() | changed)
     }
 }
 

@@ -46,7 +46,8 @@ impl Reloaded {
         self.changed.is_empty() && self.added.is_empty() && self.removed.is_empty()
     }
 
-    fn between(old: &Application, new: &Application) -> Self {
+    /// What is otherwise in the new definition.
+    pub fn between(old: &Application, new: &Application) -> Self {
         let names = |a: &Application, b: &Application| {
             let missing = a.services.keys().filter(|name| !b.services.contains_key(*name));
             missing.map(ToString::to_string).collect()

@@ -1,4 +1,4 @@
-//! `tutti config check | print | schema`.
+//! `tutti config check | print | schema | diff`.
 
 use tutti_model::app::{Application, Service};
 use tutti_supervisor::infer::{self, Toolbox, Workshop};
@@ -6,6 +6,7 @@ use tutti_supervisor::rewrite::Rewrite;
 
 use super::Context;
 use crate::control::ControlError;
+use crate::control::wire::Plan;
 use crate::term::{Style, Table};
 
 /// Check and print the configuration.
@@ -23,6 +24,8 @@ enum What {
     Print(Print),
     /// Print the JSON Schema of tutti.yaml
     Schema,
+    /// Show what `tutti up` would change in the running application; ends with 0: nothing, 1: something, 2: it cannot be told
+    Diff,
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -47,6 +50,7 @@ impl Config {
                 Ok(0)
             }
             Some(What::Print(print)) => print.run(context),
+            Some(What::Diff) => Ok(diff(context)),
             None => Print::default().run(context),
         }
     }
@@ -61,6 +65,28 @@ fn check(context: &Context) -> anyhow::Result<i32> {
         context.err.paint.on(Style::Good, "valid:")
     ));
     Ok(0)
+}
+
+/// Exit codes as those of diff(1).
+fn diff(context: &Context) -> i32 {
+    let told: anyhow::Result<Plan> = context.block_on(async {
+        let options = context.load_options_for(&[])?;
+        Ok(context.client()?.post("/v1/diff", &options).await?)
+    });
+    let shown = told.and_then(|plan| {
+        if context.json {
+            context.print_json(&plan)?;
+        } else if plan.is_empty() {
+            context.say("the files say what is in force");
+        } else {
+            super::plan::lines(&plan, context.out.paint).iter().for_each(|line| context.out.line(line));
+        }
+        Ok(i32::from(!plan.is_empty()))
+    });
+    shown.unwrap_or_else(|error| {
+        context.report(&error);
+        2
+    })
 }
 
 impl Print {

@@ -14,6 +14,7 @@ mod exec;
 mod explain;
 pub(crate) mod logs;
 mod operate;
+mod plan;
 mod ps;
 mod restart;
 mod run;

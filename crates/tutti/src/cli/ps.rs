@@ -6,7 +6,7 @@ use tutti_supervisor::{InstanceStatus, ServiceState, ServiceStatus};
 
 use super::Context;
 use super::board::short;
-use crate::control::wire::{Change, Listening, Overview};
+use crate::control::wire::{Listening, Overview, Transition};
 use crate::query::Query;
 use crate::term::{self, Style, Table};
 
@@ -187,7 +187,7 @@ fn uptime(instance: &InstanceStatus) -> String {
 async fn why(context: &Context, client: &crate::control::Client, service: &str) -> anyhow::Result<i32> {
     let mut query = Query::default();
     query.push("service", service);
-    let changes: Vec<Change> = client.get(&format!("/v1/history?{query}")).await?;
+    let changes: Vec<Transition> = client.get(&format!("/v1/history?{query}")).await?;
     if context.json {
         context.print_json(&changes)?;
         return Ok(0);

@@ -7,14 +7,14 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tutti_model::Loaded;
 use tutti_supervisor::logs::{Followed, Follower, LogQuery};
-use tutti_supervisor::{Event, EventKind, Handle, Reloaded};
+use tutti_supervisor::{Event, EventKind, Handle};
 
 use super::board::{BEAT, Board};
 use super::logs::{Logs, Printer};
 use super::operate::{tell, watched};
 use super::{Context, behind, scale};
 use crate::control::Client;
-use crate::control::wire::{Listening, Outcome, Overview, UpRequest};
+use crate::control::wire::{Listening, Outcome, Overview, Reload, UpRequest};
 use crate::engine::{Ended, Engine, Settings};
 use crate::exit;
 use crate::term::Style;
@@ -112,8 +112,9 @@ impl Up {
             context.say("already running");
         } else {
             let options = context.load_options_for(&self.services)?;
-            let reloaded: Reloaded = client.post("/v1/reload", &options).await?;
-            context.say(&reload_words(&reloaded));
+            let reload: Reload = client.post("/v1/reload", &options).await?;
+            context.say(&reload_words(&reload));
+            super::plan::lines(&reload.plan, context.err.paint).iter().for_each(|line| context.say(line));
         }
         let code = self.ask(context, client, self.build || self.force_recreate).await?;
         if self.detach || self.wait || context.json || code != 0 {
@@ -182,21 +183,11 @@ impl Up {
 }
 
 /// What another definition changed, in words.
-fn reload_words(reloaded: &Reloaded) -> String {
-    if reloaded.is_empty() {
+fn reload_words(reload: &Reload) -> String {
+    if reload.plan.is_empty() {
         return "already running, and the files say the same as before".to_owned();
     }
-    let part = |names: &std::collections::BTreeSet<String>, word: &str| {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        (!names.is_empty()).then(|| format!("{} {word}", names.join(", ")))
-    };
-    let parts = [
-        part(&reloaded.changed, "changed and will be replaced"),
-        part(&reloaded.added, "new"),
-        part(&reloaded.removed, "gone and will be stopped"),
-    ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    format!("already running; the files have changed: {}", parts.join("; "))
+    format!("already running; the files have changed, in force as generation {}", reload.edge_generation)
 }
 
 /// Events, and what services print, of the application in this process.

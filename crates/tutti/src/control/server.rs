@@ -16,10 +16,11 @@ use tutti_net::{Body, ConnectionInfo, DrainSignal, Handler, ListenOptions, Liste
 use tutti_ports::catalog::Catalog;
 use tutti_supervisor::logs::LogQuery;
 use tutti_supervisor::status::Rollout;
-use tutti_supervisor::{Handle, Reloaded, SupervisorError};
+use tutti_supervisor::{Handle, SupervisorError};
 
 use super::wire::{
-    Change, Down, Listening, Outcome, Overview, Problem, ProblemBody, Scale, Services, UpRequest,
+    Down, Listening, Outcome, Overview, Plan, Problem, ProblemBody, Reload, Scale, Services, Transition,
+    UpRequest,
 };
 use super::{requests, streams};
 use crate::query::Query;
@@ -40,7 +41,9 @@ pub(crate) struct Api {
     /// Where it listens for the outside.
     pub(crate) listeners: Box<dyn Fn() -> Vec<Listening> + Send + Sync>,
     /// Takes changed files into force.
-    pub(crate) reload: Box<dyn Fn(LoadOptions) -> Reloading + Send + Sync>,
+    pub(crate) reload: Box<dyn Fn(LoadOptions) -> Doing<Reload> + Send + Sync>,
+    /// What taking them into force would change.
+    pub(crate) diff: Box<dyn Fn(LoadOptions) -> Doing<Plan> + Send + Sync>,
     /// Certificates.
     pub(crate) trust: Arc<tutti_trust::Handle>,
     /// The data plane, for what it remembers of requests.
@@ -51,8 +54,8 @@ pub(crate) struct Api {
     pub(crate) shutdown: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A reload under way.
-pub(crate) type Reloading = Pin<Box<dyn Future<Output = Result<Reloaded, SupervisorError>> + Send>>;
+/// A look at the files, or a reload, under way.
+pub(crate) type Doing<T> = Pin<Box<dyn Future<Output = Result<T, SupervisorError>> + Send>>;
 
 /// Serves the API at a Unix socket until drained.
 pub(crate) async fn serve(listener: Listener, api: Arc<Api>, drain: DrainSignal) {
@@ -123,6 +126,7 @@ impl Api {
             (&Method::POST, "/v1/restart") => self.restart(read(body).await?).await,
             (&Method::POST, "/v1/scale") => self.scale(read(body).await?).await,
             (&Method::POST, "/v1/reload") => Ok(ok(&(self.reload)(read(body).await?).await?)),
+            (&Method::POST, "/v1/diff") => Ok(ok(&(self.diff)(read(body).await?).await?)),
             (&Method::POST, "/v1/down") => self.down(read(body).await?).await,
             (method, path) => Err(Failure::new(Kind::NotFound, format!("there is no {method} {path}"))),
         }
@@ -130,7 +134,8 @@ impl Api {
 
     fn overview(&self) -> Overview {
         let status = (*self.supervisor.status()).clone();
-        Overview { status, listeners: (self.listeners)(), ..self.overview.clone() }
+        let edge_generation = self.proxy.generation();
+        Overview { status, edge_generation, listeners: (self.listeners)(), ..self.overview.clone() }
     }
 
     async fn top(&self) -> Answer {
@@ -143,9 +148,9 @@ impl Api {
         let history = self.catalog.history(&service).await;
         let history =
             history.map_err(|error| Failure::new(error.kind(), tutti_core::error::chain(&error)))?;
-        let changes: Vec<Change> = history
+        let changes: Vec<Transition> = history
             .into_iter()
-            .map(|(instance, transition)| Change {
+            .map(|(instance, transition)| Transition {
                 instance: instance.to_string(),
                 at_ms: millis(transition.at),
                 from: transition.from.map(|health| health.as_str().to_owned()),

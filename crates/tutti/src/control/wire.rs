@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tutti_supervisor::Status;
+use tutti_supervisor::{Reloaded, Status};
 
 /// `GET /v1/status`: everything that runs here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub(crate) struct Overview {
     pub(crate) started_at_ms: u64,
     /// Where it listens for the outside.
     pub(crate) listeners: Vec<Listening>,
+    /// The generation of what the data plane serves: listeners, routes, doors, endpoints and certificates.
+    #[serde(default)]
+    pub(crate) edge_generation: u64,
     /// Services and instances.
     #[serde(flatten)]
     pub(crate) status: Status,
@@ -86,9 +89,76 @@ pub(crate) struct Outcome {
     pub(crate) bad: BTreeMap<String, String>,
 }
 
+/// What would change, or has: `POST /v1/diff`, and a part of the answer of `POST /v1/reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// What becomes of services.
+    pub(crate) services: Vec<ServiceChange>,
+    /// Listeners, by name.
+    pub(crate) listeners: Vec<Change>,
+    /// Routes, as `listener route`.
+    pub(crate) routes: Vec<Change>,
+    /// How services are called, by service.
+    pub(crate) policies: Vec<Change>,
+    /// Which certificates are wanted.
+    pub(crate) certificates: Vec<Change>,
+}
+
+impl Plan {
+    /// Whether nothing differs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
+}
+
+/// What becomes of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceChange {
+    /// Which.
+    pub(crate) service: String,
+    /// `start`, `stop` or `restart`; else what has to be done by hand.
+    pub(crate) action: String,
+    /// What of its definition differs.
+    pub(crate) why: Vec<String>,
+}
+
+/// Something that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// What.
+    pub(crate) name: String,
+    /// `added`, `removed` or `changed`.
+    pub(crate) action: String,
+    /// The fields that differ, if it is changed.
+    pub(crate) fields: Vec<FieldChange>,
+}
+
+/// A field that differs. What may be a secret is `***`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FieldChange {
+    /// Its path.
+    pub(crate) field: String,
+    /// As it is in force.
+    pub(crate) from: String,
+    /// As the files have it.
+    pub(crate) to: String,
+}
+
+/// The answer of `POST /v1/reload`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Reload {
+    /// Services.
+    #[serde(flatten)]
+    pub(crate) services: Reloaded,
+    /// Everything.
+    pub(crate) plan: Plan,
+    /// The generation that every worker of the data plane serves now.
+    pub(crate) edge_generation: u64,
+}
+
 /// A transition of an instance's health, in `GET /v1/history?service=`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Change {
+pub(crate) struct Transition {
     /// The instance.
     pub(crate) instance: String,
     /// When: milliseconds since 1970.

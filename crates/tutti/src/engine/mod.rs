@@ -16,6 +16,7 @@ mod certificates;
 mod files;
 mod listeners;
 mod log;
+mod plan;
 mod reload;
 mod roles;
 
@@ -194,6 +195,7 @@ fn overview(application: &tutti_model::app::Application, started_at: SystemTime)
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         listeners: Vec::new(),
+        edge_generation: 0,
         status: tutti_supervisor::Status::default(),
     }
 }

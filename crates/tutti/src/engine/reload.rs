@@ -1,15 +1,15 @@
 //! Taking changed files into force while the application runs.
 
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Mutex;
 use tutti_model::LoadOptions;
+use tutti_model::app::Application;
 use tutti_ports::routing::Routing;
 use tutti_supervisor::{Handle, Reloaded, SupervisorError};
 
-use super::{certificates, listeners};
-use crate::control::wire::Listening;
+use super::{certificates, listeners, plan};
+use crate::control::wire::{Listening, Plan, Reload};
 
 /// What is needed to take changed files into force.
 pub(super) struct Reloader {
@@ -35,22 +35,42 @@ impl Rooms {
         let applied = self.proxy.apply(routing.clone()).await;
         applied.map(drop).map_err(|error| refused(tutti_core::error::chain(&error)))
     }
+
+    /// The same for what was in force before `error`; tells both if that fails, too.
+    async fn restore(&self, routing: &Routing, error: SupervisorError) -> SupervisorError {
+        match self.route(routing).await {
+            Ok(()) => error,
+            Err(worse) => {
+                let chain = tutti_core::error::chain;
+                refused(format!(
+                    "{}; and what was in force cannot be restored: {}",
+                    chain(&error),
+                    chain(&worse)
+                ))
+            }
+        }
+    }
 }
 
 /// What is in force.
 struct Now {
     profiles: Vec<String>,
     services: Vec<String>,
-    folder: PathBuf,
-    routing: Routing,
+    application: Arc<Application>,
+}
+
+/// What the files say.
+struct Read {
+    now: Now,
+    plan: Plan,
 }
 
 impl Reloader {
     /// `options` is how the running application was loaded.
-    pub(super) fn new(rooms: Rooms, options: &LoadOptions, folder: PathBuf, routing: Routing) -> Arc<Self> {
-        let listeners = RwLock::new(listeners::listening(&routing, &rooms.proxy.describe().listeners));
-        let now = Now { profiles: profiles(options), services: options.services.clone(), folder, routing };
-        Arc::new(Self { rooms, listeners, now: Mutex::new(now) })
+    pub(super) fn new(rooms: Rooms, options: &LoadOptions, application: Arc<Application>) -> Arc<Self> {
+        let shown = listeners::listening(&application.routing, &rooms.proxy.describe().listeners);
+        let now = Now { profiles: profiles(options), services: options.services.clone(), application };
+        Arc::new(Self { rooms, listeners: RwLock::new(shown), now: Mutex::new(now) })
     }
 
     /// Where the edge listens, for people.
@@ -58,40 +78,52 @@ impl Reloader {
         self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What [`Reloader::reload`] would change.
+    pub(super) async fn diff(&self, options: LoadOptions) -> Result<Plan, SupervisorError> {
+        let now = self.now.lock().await;
+        Ok(read(&now, options).await?.plan)
+    }
+
     /// Reads the files and takes them into force: routes first, because only they can fail for reasons of the machine, then
     /// services. What was enabled by a profile or by its name stays enabled. On an error nothing has changed.
-    pub(super) async fn reload(&self, mut options: LoadOptions) -> Result<Reloaded, SupervisorError> {
+    pub(super) async fn reload(&self, options: LoadOptions) -> Result<Reload, SupervisorError> {
         let mut now = self.now.lock().await;
-        options.profiles = union(&now.profiles, profiles(&options));
-        options.services = union(&now.services, std::mem::take(&mut options.services));
-        let (active, named) = (options.profiles.clone(), options.services.clone());
-        let loaded = tokio::task::spawn_blocking(move || tutti_model::load(&options)).await;
-        let loaded = loaded.map_err(|_| SupervisorError::Closed)?;
-        let application = loaded.map_err(|problems| refused(problems.render(false)))?.application;
-        if application.folder != now.folder {
-            return Err(refused(format!(
-                "what runs here belongs to {}; give the other project a --data-dir of its own",
-                now.folder.display()
-            )));
-        }
-        let routing = application.routing.clone();
-        if routing != now.routing
-            && let Err(error) = self.rooms.route(&routing).await
+        let read = read(&now, options).await?;
+        let (old, new) = (&now.application.routing, &read.now.application.routing);
+        if old != new
+            && let Err(error) = self.rooms.route(new).await
         {
-            // Certificates of routes that are not in force would be asked for in vain.
-            let _ = self.rooms.trust.apply(certificates::policy(&now.routing)).await;
-            return Err(error);
+            return Err(self.rooms.restore(old, error).await);
         }
-        let reloaded = self.rooms.supervisor.reload(Arc::new(application)).await;
-        if reloaded.is_err() && routing != now.routing {
-            self.rooms.route(&now.routing).await?;
-        }
-        let reloaded = reloaded?;
-        let mut shown = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
-        *shown = listeners::listening(&routing, &self.rooms.proxy.describe().listeners);
-        *now = Now { profiles: active, services: named, folder: now.folder.clone(), routing };
-        Ok(reloaded)
+        let reloaded = match self.rooms.supervisor.reload(Arc::clone(&read.now.application)).await {
+            Err(error) if old != new => return Err(self.rooms.restore(old, error).await),
+            reloaded => reloaded?,
+        };
+        let shown = listeners::listening(new, &self.rooms.proxy.describe().listeners);
+        *self.listeners.write().unwrap_or_else(PoisonError::into_inner) = shown;
+        *now = read.now;
+        let edge_generation = self.rooms.proxy.settled().await;
+        Ok(Reload { services: reloaded, plan: read.plan, edge_generation })
     }
+}
+
+/// Reads the files, and compares them with what is in force.
+async fn read(now: &Now, mut options: LoadOptions) -> Result<Read, SupervisorError> {
+    options.profiles = union(&now.profiles, profiles(&options));
+    options.services = union(&now.services, std::mem::take(&mut options.services));
+    let (profiles, services) = (options.profiles.clone(), options.services.clone());
+    let loaded = tokio::task::spawn_blocking(move || tutti_model::load(&options)).await;
+    let loaded = loaded.map_err(|_| SupervisorError::Closed)?;
+    let application = Arc::new(loaded.map_err(|problems| refused(problems.render(false)))?.application);
+    if application.folder != now.application.folder {
+        return Err(refused(format!(
+            "what runs here belongs to {}; give the other project a --data-dir of its own",
+            now.application.folder.display()
+        )));
+    }
+    let reloaded = Reloaded::between(&now.application, &application);
+    let plan = plan::plan(&now.application, &application, &reloaded);
+    Ok(Read { now: Now { profiles, services, application }, plan })
 }
 
 fn refused(why: String) -> SupervisorError {

@@ -52,11 +52,10 @@ impl Roles {
             Arc::new(proxy.clone()),
         );
         let (work, supervisor) = self.supervisor(deps)?;
-        let (application, routing) = (&self.application, self.application.routing.clone());
-        let folder = application.folder.clone();
+        let application = &self.application;
         let rooms = Rooms { supervisor: supervisor.clone(), proxy: proxy.clone(), trust: Arc::clone(&trust) };
-        let reloader = Reloader::new(rooms, &self.options, folder, routing);
-        let (shown, reloads) = (Arc::clone(&reloader), Arc::clone(&reloader));
+        let reloader = Reloader::new(rooms, &self.options, Arc::clone(application));
+        let (shown, reloads, diffs) = (Arc::clone(&reloader), Arc::clone(&reloader), Arc::clone(&reloader));
         let (store, catalog) = (Arc::clone(&self.store), registry);
         let metrics_of = (proxy.clone(), Arc::clone(&catalog), supervisor.clone(), Arc::clone(&trust));
         let api = Api {
@@ -74,6 +73,10 @@ impl Roles {
             reload: Box::new(move |options| {
                 let reloads = Arc::clone(&reloads);
                 Box::pin(async move { reloads.reload(options).await })
+            }),
+            diff: Box::new(move |options| {
+                let diffs = Arc::clone(&diffs);
+                Box::pin(async move { diffs.diff(options).await })
             }),
             trust,
             proxy: proxy.clone(),

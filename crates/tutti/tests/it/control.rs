@@ -28,6 +28,12 @@ impl Control {
         self.runtime.block_on(self.get("/v1/status")).unwrap_or_else(|error| panic!("no status: {error}"))
     }
 
+    /// The data plane.
+    #[track_caller]
+    pub fn routes(&self) -> Value {
+        self.runtime.block_on(self.get("/v1/routes")).unwrap_or_else(|error| panic!("no routes: {error}"))
+    }
+
     async fn get(&self, path: &str) -> Result<Value, String> {
         let limits = Limits { timeout: PATIENCE, body_bytes: 64 << 20 };
         let answer =

@@ -14,6 +14,7 @@
 )]
 
 mod app;
+mod change;
 mod client;
 mod control;
 mod crash;
