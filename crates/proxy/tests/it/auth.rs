@@ -227,3 +227,24 @@ async fn without_keys_nobody_is_let_in() {
     // Who brings nothing passes where that is allowed, as nobody.
     assert_eq!(with(tutti.edge, "/", &[]).await.status(), 200);
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_does_not_pass_as_nothing() {
+    let web = echo().await;
+    let hash = format!("blake3:{}", blake3::hash(b"secret").to_hex());
+    let from = vec![Place::Cookie("session".into()), Place::Query("key".into())];
+    let keys = ApiKeys { from, keys: BTreeMap::from([("mobile".to_owned(), hash)]), file: None };
+    let route = guarded(Auth { optional: true, api_key: Some(keys), ..Auth::default() });
+    let tutti = Tutti::start(options(), vec![route], vec![passing("web", 0, web.addr)]).await;
+    assert_eq!(with(tutti.edge, "/", &[]).await.status(), 200);
+    assert_eq!(with(tutti.edge, "/?key=secret", &[]).await.status(), 200);
+    for path in ["/?key=a&key=b", "/?%6bey=forged"] {
+        assert_eq!(code(&with(tutti.edge, path, &[]).await), (401, "TUT0543".into()), "{path}");
+    }
+    // Bytes that are no text hide the rest of the field from us, and not from every service.
+    for cookie in [&b"x=\xff; session=forged"[..], b"session=a; session=b"] {
+        let request = Request::get("/").header("host", "shop.test").header("cookie", cookie);
+        let answer = send(tutti.edge, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(code(&answer), (401, "TUT0543".into()));
+    }
+}

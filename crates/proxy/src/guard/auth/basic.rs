@@ -20,6 +20,7 @@ use tutti_core::limits;
 use tutti_net::Body;
 use tutti_ports::routing;
 
+use super::place::is_scheme;
 use super::{Denied, Identity};
 
 /// How long a password that was right is remembered.
@@ -78,6 +79,12 @@ impl Basic {
         }
         let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
         text.split_once(':').map(|(name, password)| (name.to_owned(), password.to_owned()))
+    }
+
+    /// Whether something stands where a password would.
+    pub fn is_there(request: &Request<Body>) -> bool {
+        let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
+        values.any(|value| is_scheme(value.as_bytes(), b"basic"))
     }
 
     /// Whether the password is right.

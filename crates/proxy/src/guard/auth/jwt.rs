@@ -87,6 +87,11 @@ impl Jwt {
         self.from.iter().find_map(|at| at.read(request))
     }
 
+    /// Whether something stands where a token would.
+    pub fn is_there(&self, request: &Request<Body>) -> bool {
+        self.from.iter().any(|at| at.is_there(request))
+    }
+
     /// Whose it is, if it is good and enough.
     pub async fn identify(&self, token: &str) -> Result<Identity, Denied> {
         if token.len() > limits::TOKEN_BYTES {

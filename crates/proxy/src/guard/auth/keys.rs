@@ -68,6 +68,11 @@ impl ApiKeys {
         self.from.iter().find_map(|at| at.read(request))
     }
 
+    /// Whether something stands where a key would.
+    pub fn is_there(&self, request: &Request<Body>) -> bool {
+        self.from.iter().any(|at| at.is_there(request))
+    }
+
     /// Whose it is.
     pub fn identify(&self, key: &str) -> Result<Identity, Denied> {
         let by_sha256 = || {

@@ -84,20 +84,28 @@ impl AuthPlan {
 
     /// Finds out who asks. The service gets the credential, too.
     pub async fn identify(&self, request: &Request<Body>) -> Result<Identity, Denied> {
-        if let Some(jwt) = &self.jwt
-            && let Some(token) = jwt.token(request)
-        {
-            return jwt.identify(&token).await;
+        // What is there and cannot be read is not nothing: the service might read it.
+        let unclear = || Err(Denied::Unknown("there is a credential that cannot be read".to_owned()));
+        if let Some(jwt) = &self.jwt {
+            match jwt.token(request) {
+                Some(token) => return jwt.identify(&token).await,
+                None if jwt.is_there(request) => return unclear(),
+                None => {}
+            }
         }
-        if let Some(keys) = &self.api_key
-            && let Some(key) = keys.presented(request)
-        {
-            return keys.identify(&key);
+        if let Some(keys) = &self.api_key {
+            match keys.presented(request) {
+                Some(key) => return keys.identify(&key),
+                None if keys.is_there(request) => return unclear(),
+                None => {}
+            }
         }
-        if let Some(basic) = &self.basic
-            && let Some(presented) = Basic::presented(request)
-        {
-            return basic.identify(presented).await;
+        if let Some(basic) = &self.basic {
+            match Basic::presented(request) {
+                Some(presented) => return basic.identify(presented).await,
+                None if Basic::is_there(request) => return unclear(),
+                None => {}
+            }
         }
         if self.optional {
             return Ok(Identity::default());

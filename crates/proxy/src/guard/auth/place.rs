@@ -58,6 +58,57 @@ impl At {
     }
 }
 
+impl At {
+    /// Whether anything stands there, also what [`At::read`] makes nothing of: what is there twice, empty bytes that are no text, a name
+    /// that is spelt with `%`. A service might make something of it, so nobody passes with it as if it were not there.
+    pub fn is_there(&self, request: &Request<Body>) -> bool {
+        let fields =
+            |name: &HeaderName| request.headers().get_all(name).into_iter().map(|field| field.as_bytes());
+        match self {
+            At::Bearer => fields(&header::AUTHORIZATION).any(|value| is_scheme(value, b"bearer")),
+            At::Header(name) => fields(name).any(|value| !value.trim_ascii().is_empty()),
+            At::Query(name) => request.uri().query().unwrap_or_default().split('&').any(|part| {
+                let (key, value) = part.split_once('=').unwrap_or((part, ""));
+                !value.is_empty() && unescaped(key) == name.as_bytes()
+            }),
+            At::Cookie(name) => {
+                fields(&header::COOKIE).flat_map(|field| field.split(|byte| *byte == b';')).any(|pair| {
+                    let mut parts = pair.splitn(2, |byte| *byte == b'=');
+                    let key = parts.next().unwrap_or_default().trim_ascii();
+                    key == name.as_bytes() && parts.next().is_some_and(|value| !value.trim_ascii().is_empty())
+                })
+            }
+        }
+    }
+}
+
+/// Whether a value of `Authorization` is of a scheme, however it goes on.
+pub fn is_scheme(value: &[u8], scheme: &[u8]) -> bool {
+    let value = value.trim_ascii_start();
+    let (Some(start), next) = (value.get(..scheme.len()), value.get(scheme.len())) else { return false };
+    start.eq_ignore_ascii_case(scheme) && next.is_none_or(|byte| !byte.is_ascii_alphanumeric())
+}
+
+/// A part of a query without its percent-encoding.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, next)) = rest.split_first() {
+        let digit = |at: usize| next.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                rest = next.get(2..).unwrap_or_default();
+            }
+            _ => {
+                out.push(*first);
+                rest = next;
+            }
+        }
+    }
+    out
+}
+
 fn only<'a>(request: &'a Request<Body>, name: &HeaderName) -> Option<&'a str> {
     let mut values = request.headers().get_all(name).iter();
     let first = values.next()?;
@@ -88,5 +139,32 @@ mod tests {
         let cookie = |text: &'static str| read(Place::Cookie("s".into()), "/", &[("cookie", text)]);
         assert_eq!(cookie("a=1; s=t; b=2").as_deref(), Some("t"));
         assert_eq!((cookie("s=t; s=u"), cookie("xs=t"), cookie("s=")), (None, None, None));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_there_all_the_same() {
+        let there = |place: Place, uri: &str, fields: &[(&str, &[u8])]| {
+            let mut request = Request::get(uri);
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            At::compile(&place).unwrap().is_there(&request.body(Body::empty()).unwrap())
+        };
+        let bearer = |fields: &[(&str, &[u8])]| there(Place::Header("authorization".into()), "/", fields);
+        assert!(bearer(&[("authorization", b"Bearer a"), ("authorization", b"Bearer b")]));
+        assert!(bearer(&[("authorization", b"Basic a"), ("authorization", b"bearer\tb")]));
+        assert!(bearer(&[("authorization", b"Bearer \xff")]));
+        assert!(
+            !bearer(&[("authorization", b"Basic a")])
+                && !bearer(&[("authorization", b"BearerX a")])
+                && !bearer(&[])
+        );
+        let query = |uri| there(Place::Query("key".into()), uri, &[]);
+        assert!(query("/?key=a&key=b") && query("/?%6bey=a") && query("/?a&k%65y=b"));
+        assert!(!query("/?key=") && !query("/?%6be=a") && !query("/"));
+        let cookie = |text: &[u8]| there(Place::Cookie("s".into()), "/", &[("cookie", text)]);
+        assert!(cookie(b"x=\xff; s=t") && cookie(b"s=t; s=u") && !cookie(b"s=; t=s"));
+        let header = |text: &[u8]| there(Place::Header("x-api-key".into()), "/", &[("x-api-key", text)]);
+        assert!(header(b"\xff") && !header(b""));
     }
 }
