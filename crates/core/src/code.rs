@@ -131,6 +131,9 @@ codes! {
     RATES_UNKNOWN = 542, "The counts of a rate limit cannot be had";
     UNAUTHENTICATED = 543, "The route needs a credential that is good";
     NOT_ALLOWED = 544, "The route is not for whoever asks";
+    EXTERNAL_DENIED = 545, "The authorization service refused the request";
+    EXTERNAL_UNKNOWN = 546, "The authorization service gave no decision";
+    EXTERNAL_LOOP = 547, "The authorization service is asked about a question of its own";
     KEYS_UNKNOWN = 550, "The keys of an issuer of tokens cannot be had";
     BODY_TOO_LARGE = 555, "The request's body is too large";
     URI_TOO_LONG = 556, "The request's path or query is too long";

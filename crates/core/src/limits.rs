@@ -237,6 +237,19 @@ pub const CONDITION_WALKS: usize = 2;
 /// Most rules of one listener that have a condition (each path of a route with each method is one): a request may be held against all.
 pub const ROUTE_CONDITIONS: usize = 1_024;
 
+/// Largest answer of an authorization service: a page that tells somebody no.
+pub const EXTERNAL_ANSWER_BYTES: usize = 256 << 10;
+
+/// Most of a request's body that an authorization service is shown, whatever its route says.
+pub const EXTERNAL_BODY_BYTES: usize = 1 << 20;
+
+/// Questions to an authorization service under way for one route, over all workers: a service that in turn asks a
+/// route which asks it must not go on for ever.
+pub const EXTERNAL_QUESTIONS: usize = 4_096;
+
+/// Permissions of an authorization service that one route remembers.
+pub const EXTERNAL_REMEMBERED: usize = 8_192;
+
 /// How long a request waits for counts of rate limits that are kept elsewhere.
 pub const RATE_STORE_DEADLINE: Duration = Duration::from_millis(100);
 
@@ -264,6 +277,12 @@ pub const TRIES_MAX: u32 = 10;
 
 /// Most of a request's body that is kept for another try, whatever its route says.
 pub const REPLAY_BYTES: usize = 16 << 20;
+
+/// Most of a request's body that is kept for a second instance, where its route says nothing of retries.
+pub const HEDGE_BYTES: usize = 64 << 10;
+
+/// Most instances that are asked at the same time besides the first.
+pub const HEDGES: u32 = 3;
 
 /// Most requests of one worker that wait for an instance to become ready.
 pub const READY_WAITERS: usize = 1_024;

@@ -301,7 +301,8 @@ impl Shared {
         let mut compiler = Compiler { clusters, metrics, options, keyrings, made, identity: None };
         let failed = |source| ApplyError::Route { listener: name.to_owned(), source };
         let delta = edge.book.edits(name, edits, &mut compiler).map_err(failed)?;
-        let named = delta.touches(&edge.book, |route| route.guard.auth.is_some());
+        let named =
+            delta.touches(&edge.book, |route| route.guard.auth.is_some() || route.guard.external.is_some());
         if let Serve::Http(routes) = &mut Arc::make_mut(&mut edge.plan).serve {
             edge.book.commit(delta, routes, made);
         }

@@ -268,6 +268,27 @@ impl Fault {
         Self { retry_after: Some(5), ..fault }
     }
 
+    /// Another service was asked and said no, and nothing else.
+    pub fn external_denied(status: StatusCode) -> Self {
+        let message = "the authorization service refused the request".to_owned();
+        Self::new(code::EXTERNAL_DENIED, Kind::Denied, Origin::Client, status, message)
+    }
+
+    /// Another service was asked and has not decided. Why is for the log alone.
+    pub fn external_unknown(service: &str) -> Self {
+        let message = "it could not be decided whether the request may pass".to_owned();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let fault = Self::new(code::EXTERNAL_UNKNOWN, Kind::Unavailable, Origin::Upstream, status, message);
+        Self { hop: Some(service.to_owned()), retry_after: Some(1), ..fault }
+    }
+
+    /// A question of ours came back to us (RFC 5842 section 7.2).
+    pub fn external_loop() -> Self {
+        let message = "a question to an authorization service must not lead to the same question".to_owned();
+        let status = StatusCode::LOOP_DETECTED;
+        Self::new(code::EXTERNAL_LOOP, Kind::Internal, Origin::Client, status, message)
+    }
+
     /// The client's body is longer than the route takes.
     pub fn too_large(limit: u64) -> Self {
         let message = format!("the request's body is longer than {limit} bytes");

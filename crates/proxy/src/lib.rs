@@ -37,6 +37,7 @@ mod control;
 pub mod engine;
 pub mod error;
 pub mod explain;
+mod grpc;
 pub mod guard;
 pub mod handle;
 pub mod metrics;

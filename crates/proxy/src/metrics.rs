@@ -19,6 +19,8 @@ pub struct Metrics {
     faults: Family<Counter>,
     handshakes: Family<Counter>,
     proxy_headers: Family<Counter>,
+    /// What became of requests about which another service is asked, by service and result.
+    pub external: Family<Counter>,
     /// Instances passed over for what their answers showed, by service and reason.
     pub ejections: Family<Counter>,
     /// Times that a circuit breaker opened, by service.
@@ -33,6 +35,12 @@ pub struct Metrics {
     pub retries: Counter,
     /// Retries that the budget forbade.
     pub retries_denied: Counter,
+    /// Requests to another instance because the first took long.
+    pub hedges: Counter,
+    /// Those of them that were answered first.
+    pub hedges_won: Counter,
+    /// Those that the budget of retries forbade.
+    pub hedges_denied: Counter,
     /// Connections to instances that were made.
     pub connects: Counter,
     /// Connections to instances that failed.
@@ -272,6 +280,22 @@ impl Metrics {
     }
 
     fn write_health(&self, page: &mut Page) {
+        page.one(
+            "tutti_proxy_hedges_total",
+            "Requests to a second instance, since the first took long.",
+            &self.hedges,
+        );
+        page.one("tutti_proxy_hedges_won_total", "Such requests that were answered first.", &self.hedges_won);
+        page.one(
+            "tutti_proxy_hedges_denied_total",
+            "Such requests that the retry budget forbade.",
+            &self.hedges_denied,
+        );
+        page.family(
+            "tutti_proxy_external_auth_total",
+            "Requests about which an authorization service decides, by what became of them.",
+            &self.external,
+        );
         page.one(
             "tutti_proxy_conditions_failed_total",
             "Conditions of routes (`when`) that could not be evaluated.",

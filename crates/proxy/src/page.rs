@@ -1,7 +1,5 @@
 //! How a fault looks to the client: JSON, a small HTML page, or the trailers of gRPC, as its request asks.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -9,6 +7,8 @@ use serde::Serialize;
 use tutti_core::Origin;
 
 use crate::error::Fault;
+use crate::grpc::status;
+use crate::grpc::web::Web;
 
 /// Names who is at fault: `upstream`, `client` or `tutti`.
 pub const FAULT: HeaderName = HeaderName::from_static("x-tutti-fault");
@@ -25,10 +25,10 @@ pub enum Form {
 }
 
 impl Form {
-    /// From the request: gRPC by its content type, else the first of HTML and JSON that `Accept` names; a browser
+    /// From the request: gRPC, also over the web, by its content type, else the first of HTML and JSON that `Accept` names; a browser
     /// names HTML first, a program often nothing at all.
     pub fn of(headers: &HeaderMap) -> Self {
-        if is_grpc(headers) {
+        if is_grpc(headers) || Web::of(headers).is_some() {
             return Form::Grpc;
         }
         let accept = headers.get(header::ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -98,37 +98,9 @@ pub fn render(fault: &Fault, form: Form, method: &Method, request_id: &str) -> R
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if form == Form::Grpc {
-        headers.insert("grpc-status", HeaderValue::from(u16::from(grpc_status(fault))));
-        let text = percent_encode(&format!("{}: {}", fault.code, fault.message));
-        if let Ok(text) = HeaderValue::from_str(&text) {
-            headers.insert("grpc-message", text);
-        }
+        status::tell_fault(headers, fault);
     }
     response
-}
-
-/// gRPC's own mapping where it differs from ours: a missing route is UNIMPLEMENTED (12) to a client
-/// (grpc/grpc doc/http-grpc-status-mapping.md).
-fn grpc_status(fault: &Fault) -> u8 {
-    match fault.status {
-        StatusCode::NOT_FOUND => 12,
-        // Who has no good credential is UNAUTHENTICATED, and who has one that is not enough PERMISSION_DENIED.
-        StatusCode::UNAUTHORIZED => 16,
-        _ => fault.kind.grpc_status(),
-    }
-}
-
-/// As `grpc-message` wants it (gRPC over HTTP/2, "Percent-Encoded").
-fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if (0x20..=0x7e).contains(&byte) && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 fn json(fault: &Fault, request_id: &str) -> String {

@@ -18,6 +18,7 @@ use tutti_net::{Addr, Drainer, ListenOptions, Listener};
 
 use crate::engine::Shared;
 use crate::model::budget::Budget;
+use crate::model::quantile::Quantile;
 use crate::phase::accept;
 use crate::phase::identify::Stamps;
 use crate::phase::record::Recorder;
@@ -89,6 +90,8 @@ pub struct Worker {
 struct Service {
     budget: Budget,
     turn: u64,
+    /// How long its answers took lately; only where somebody asks.
+    latency: Option<Quantile>,
 }
 
 impl Worker {
@@ -136,6 +139,18 @@ impl Worker {
         services.get_mut(slot).is_some_and(|service| service.budget.withdraw(self.now()))
     }
 
+    /// An answer of the service took so long, on a route that hedges.
+    pub fn observe_latency(&self, slot: Slot, took: Duration) {
+        if let Some(service) = self.services.borrow_mut().get_mut(slot) {
+            service.latency.get_or_insert_default().observe(took);
+        }
+    }
+
+    /// How long `share` of the service's recent answers took at most, if that is known.
+    pub fn latency(&self, slot: Slot, share: f64) -> Option<Duration> {
+        self.services.borrow().get(slot)?.latency.as_ref()?.at(share)
+    }
+
     /// This worker, for what outlives the request that began it; `None` while it ends.
     pub fn strong(&self) -> Option<Rc<Worker>> {
         self.me.upgrade()
@@ -166,7 +181,7 @@ impl Worker {
             let allowance = snapshot.clusters.get(services.len()).map(|cluster| cluster.retries);
             let budget = Budget::new(allowance.unwrap_or_default(), self.now());
             // Workers start at different places, or all would choose the same instance at the same time.
-            services.push(Service { budget, turn: self.index as u64 });
+            services.push(Service { budget, turn: self.index as u64, latency: None });
         }
     }
 }

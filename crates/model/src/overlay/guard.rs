@@ -39,6 +39,7 @@ pub(super) fn guard(
         rate_limits: limits,
         auth: route.auth.as_ref().map(|one| auth::auth(one, folder, place, report)),
         authorize: route.authorize.clone(),
+        external: None,
     }
 }
 

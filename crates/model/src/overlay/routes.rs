@@ -1,6 +1,7 @@
 //! `routes:` become the routes of the gateway.
 
 mod content;
+mod external;
 mod filters;
 pub(super) mod resilience;
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use tutti_core::{ServiceName, code};
 use tutti_ports::routing::{
-    Backend, FieldMatch, Filter, HeaderEdit, Match, PathMatch, PathRewrite, RateLimit, Route, Timeouts,
-    ValueMatch,
+    Backend, FieldMatch, Filter, Guard, HeaderEdit, Match, PathMatch, PathRewrite, RateLimit, Route,
+    Timeouts, ValueMatch,
 };
 
 use super::Overlay;
@@ -38,7 +39,8 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
     for (at, (route, node)) in overlay.types.routes.iter().zip(nodes).enumerate() {
         let production = overlay.types.mode == types::Mode::Production;
         let (services, folder) = (&application.services, &application.folder);
-        let mut reader = Reader { node, services, folder, production, common: &common, report };
+        let external = overlay.types.gateway.as_ref().and_then(|gateway| gateway.external_auth.as_ref());
+        let mut reader = Reader { node, services, folder, production, common: &common, external, report };
         if let Some(route) = reader.route(route, at) {
             if !names.insert(route.name.clone()) {
                 let message = format!("two routes are called `{}`", route.name);
@@ -57,6 +59,8 @@ struct Reader<'a> {
     production: bool,
     /// Limits of rate that every route has.
     common: &'a [RateLimit],
+    /// Who decides about every route that does not say otherwise.
+    external: Option<&'a types::external::ExternalAuth>,
     report: &'a mut Report,
 }
 
@@ -80,7 +84,9 @@ impl Reader<'_> {
         let resilience = self.resilience(route);
         let content = self.content(route);
         let name = route.name.clone().unwrap_or_else(|| format!("route-{}", at + 1));
+        let external = self.external(route, &backends);
         let guard = guard::guard(route, &name, self.node, self.common, self.folder, self.report);
+        let guard = Guard { external, ..guard };
         let length = |text: &Option<String>| -> Option<Duration> { duration::parse(text.as_ref()?).ok() };
         let timeouts = Timeouts {
             request: length(&route.timeout),

@@ -5,6 +5,7 @@
 mod acme;
 mod auth;
 mod content;
+mod external;
 mod filters;
 mod gateway;
 mod guard;
@@ -114,6 +115,7 @@ static ROUTE: Object = object(
         field("security_headers", content::SECURITY),
         field("compression", content::COMPRESSION),
         field("decompress", content::DECOMPRESSION),
+        field("grpc_web", Shape::StrictBool),
         field("timeout", Shape::Duration),
         field("per_try_timeout", Shape::Duration),
         field("idle_timeout", Shape::Duration),
@@ -122,8 +124,10 @@ static ROUTE: Object = object(
         field("rate_limit", guard::RATE_LIMITS),
         field("deadline", resilience::DEADLINE),
         field("retries", resilience::RETRIES),
+        field("hedge", resilience::HEDGE),
         field("auth", Shape::Object(&auth::AUTH)),
         field("authorize", Shape::Checked(crate::overlay::auth::condition)),
+        field("external_auth", external::OF_ROUTE),
         field("priority", resilience::PRIORITY),
         field("concurrency", resilience::CONCURRENCY),
         field("fallback", Shape::Object(&resilience::FALLBACK)),

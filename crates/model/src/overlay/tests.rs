@@ -1,5 +1,7 @@
 //! What an overlay adds to an application, and the mistakes that are found in it.
 
+mod external;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 

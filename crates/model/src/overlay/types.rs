@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 pub mod acme;
 mod auth;
 pub mod content;
+pub mod external;
 pub mod filters;
 pub mod gateway;
 mod guard;
@@ -255,6 +256,9 @@ pub struct Route {
     pub compression: Option<content::Switch<content::Compression>>,
     /// Decompresses the bodies of requests.
     pub decompress: Option<content::Switch<content::Decompression>>,
+    /// Whether requests of gRPC-Web, as browsers send them, become requests of gRPC. Default: where the services speak gRPC, or the route matches by
+    /// `grpc`.
+    pub grpc_web: Option<bool>,
     /// Longest time to the response's head, all tries together. `0s`: no limit.
     pub timeout: Option<String>,
     /// Longest time of one try.
@@ -271,10 +275,14 @@ pub struct Route {
     pub deadline: Option<resilience::Deadline>,
     /// When a request is sent again: most tries after the first, or the whole.
     pub retries: Option<resilience::Retries>,
+    /// When another instance is asked as well, and the faster one is heard: `p95`, `50ms`, or the whole.
+    pub hedge: Option<resilience::Hedge>,
     /// Which credentials are taken.
     pub auth: Option<Auth>,
     /// A condition in CEL on the request and on who asks, that must hold: `'admin' in auth.claims.roles`.
     pub authorize: Option<String>,
+    /// Another service that is asked, after everything else, whether a request may pass; `false`: not the one that the gateway names.
+    pub external_auth: Option<content::Switch<external::ExternalAuth>>,
     /// How much its requests matter: `critical`, `high`, `normal`, `low`, or 0 to 255.
     pub priority: Option<resilience::Priority>,
     /// How many of its requests there may be at a time.

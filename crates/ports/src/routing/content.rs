@@ -22,6 +22,8 @@ pub struct Content {
     pub compression: Option<Compression>,
     /// Decompression of requests' bodies.
     pub decompression: Option<Decompression>,
+    /// Whether requests of gRPC-Web become requests of gRPC; `None`: where the services or the matches are of gRPC.
+    pub grpc_web: Option<bool>,
 }
 
 /// How large requests may be; beyond what every request is held to.

@@ -23,11 +23,14 @@ use crate::catalog::AppProtocol;
 
 pub use cidr::Cidr;
 pub use content::{Coding, Compression, Content, Cors, Decompression, RequestLimits, SecurityHeaders};
-pub use guard::{ApiKeys, Auth, Basic, Guard, Jwt, KeyPart, KeySource, Place, RateLimit, Unavailable};
+pub use guard::{
+    ApiKeys, Auth, Basic, CachePart, External, ExternalAsk, ExternalBody, ExternalCache, Guard, Jwt, KeyPart,
+    KeySource, Place, RateLimit, Unavailable,
+};
 pub use limits::ClientLimits;
 pub use resilience::{
     Abort, Adaptive, AdaptiveRule, Concurrency, DeadlineRule, Fallback, FallbackOn, FallbackTo, FaultRule,
-    NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
+    Hedge, HedgeAfter, NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
 };
 pub use transport::{
     CertificateFiles, ClientAuth, ForwardedHeader, ProxyProtocol, Tls, TlsVersion, Transport, TrustedProxies,

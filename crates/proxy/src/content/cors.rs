@@ -9,6 +9,7 @@ use tutti_net::Body;
 use tutti_ports::routing::Cors;
 
 use super::coding::vary;
+use crate::grpc::web;
 
 const REQUEST_PRIVATE: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-private-network");
@@ -43,8 +44,8 @@ struct Origin {
 }
 
 impl CorsPlan {
-    /// Compiles; the error is a sentence.
-    pub fn compile(rules: &Cors) -> Result<Self, String> {
+    /// Compiles; `web`: what gRPC-Web sends and reads is allowed, too. The error is a sentence.
+    pub fn compile(rules: &Cors, web: bool) -> Result<Self, String> {
         let any = rules.origins.iter().any(|origin| origin == "*");
         if rules.origins.is_empty() {
             return Err("cors without `origins` lets nobody in".to_owned());
@@ -58,7 +59,11 @@ impl CorsPlan {
         let origins =
             rules.origins.iter().filter(|origin| *origin != "*").map(|origin| Origin::compile(origin));
         let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
-        let expose = match list(&rules.expose)? {
+        let with = |names: &[String], more: &[&str]| {
+            let more = more.iter().filter(|_| web && !names.iter().any(|name| name == "*"));
+            names.iter().cloned().chain(more.map(|name| (*name).to_owned())).collect::<Vec<String>>()
+        };
+        let expose = match list(&with(&rules.expose, &web::TOLD))? {
             // With credentials `*` would be the name of a field.
             Some(all) if all == ANY && rules.credentials => {
                 return Err("`*` exposes nothing with credentials: name the fields".to_owned());
@@ -68,7 +73,7 @@ impl CorsPlan {
         Ok(Self {
             origins: (!any).then_some(origins),
             methods: Allowed::compile(&rules.methods)?,
-            headers: Allowed::compile(&rules.headers)?,
+            headers: Allowed::compile(&with(&rules.headers, &web::SENT))?,
             expose,
             credentials: rules.credentials,
             max_age: HeaderValue::from(rules.max_age_s),
@@ -261,7 +266,7 @@ mod tests {
             "http://a.test:8080",
             "https://d.test:443",
         ];
-        let plan = CorsPlan::compile(&rules(&list)).unwrap();
+        let plan = CorsPlan::compile(&rules(&list), false).unwrap();
         for (origin, allowed) in [
             ("https://shop.example", true),
             ("http://shop.example", false),
@@ -286,22 +291,22 @@ mod tests {
             assert_eq!(plan.allow(&HeaderValue::from_str(origin).unwrap()).is_some(), allowed, "{origin}");
         }
         for bad in ["shop.example", "https://", "https://*", "https://a.*.b", "https://a b", "://a"] {
-            assert!(CorsPlan::compile(&rules(&[bad])).is_err(), "{bad}");
+            assert!(CorsPlan::compile(&rules(&[bad]), false).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn credentials_are_not_for_everybody() {
         let mut all = rules(&["*"]);
-        assert!(CorsPlan::compile(&all).is_ok());
+        assert!(CorsPlan::compile(&all, false).is_ok());
         all.credentials = true;
-        assert!(CorsPlan::compile(&all).is_err_and(|text| text.contains("name the origins")));
-        assert!(CorsPlan::compile(&rules(&[])).is_err());
+        assert!(CorsPlan::compile(&all, false).is_err_and(|text| text.contains("name the origins")));
+        assert!(CorsPlan::compile(&rules(&[]), false).is_err());
     }
 
     #[test]
     fn a_preflight_hears_what_is_allowed() {
-        let plan = CorsPlan::compile(&rules(&["https://a.test"])).unwrap();
+        let plan = CorsPlan::compile(&rules(&["https://a.test"]), false).unwrap();
         let asked = |origin: &str| {
             HeaderMap::from_iter([
                 header(header::ORIGIN, origin),
@@ -325,7 +330,8 @@ mod tests {
 
     #[test]
     fn what_the_service_says_itself_goes() {
-        let plan = CorsPlan::compile(&Cors { credentials: true, ..rules(&["https://a.test"]) }).unwrap();
+        let plan =
+            CorsPlan::compile(&Cors { credentials: true, ..rules(&["https://a.test"]) }, false).unwrap();
         let mut headers = HeaderMap::from_iter([header(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")]);
         plan.apply(None, &mut headers);
         assert!(!headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));

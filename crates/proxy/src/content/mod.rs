@@ -47,8 +47,8 @@ pub struct ContentPlan {
 }
 
 impl ContentPlan {
-    /// Compiles; `None` when nothing is said. The error is a sentence.
-    pub fn compile(content: &Content) -> Result<Option<Box<Self>>, String> {
+    /// Compiles; `None` when nothing is said. `web`: pages speak gRPC-Web with the route. The error is a sentence.
+    pub fn compile(content: &Content, web: bool) -> Result<Option<Box<Self>>, String> {
         if *content == Content::default() {
             return Ok(None);
         }
@@ -62,7 +62,7 @@ impl ContentPlan {
             types,
             request: content.request.any().then_some(content.request),
             response_bytes: content.response_bytes,
-            cors: content.cors.as_ref().map(CorsPlan::compile).transpose()?,
+            cors: content.cors.as_ref().map(|rules| CorsPlan::compile(rules, web)).transpose()?,
             security: content.security.as_ref().map(SecurityPlan::compile).transpose()?,
             compression,
             decompression: content.decompression,

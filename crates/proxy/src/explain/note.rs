@@ -12,23 +12,33 @@ use crate::upstream::endpoint::Endpoint;
 
 /// A try has ended.
 pub fn tried(exchange: &mut Exchange<'_>, endpoint: u64, timing: &Timing, result: &Result<Sent, Failed>) {
+    let one = of(exchange.started, endpoint, timing, ended(result));
+    exchange.entry.head = Some(Instant::now());
+    exchange.entry.trail.add(one);
+}
+
+/// A try that ends now, of a request that began at `started`.
+pub fn of(started: Instant, endpoint: u64, timing: &Timing, ended: Ended) -> Try {
     let now = Instant::now();
     let began = timing.began.unwrap_or(now);
-    let entry = &mut exchange.entry;
-    entry.head = Some(now);
-    entry.trail.add(Try {
+    Try {
         endpoint,
-        began_us: micros(began.saturating_duration_since(exchange.started)),
+        began_us: micros(began.saturating_duration_since(started)),
         connect_us: timing.connect.map_or(KEPT, micros),
         took_us: micros(now.saturating_duration_since(began)),
-        ended: match result {
-            Ok(sent) => Ended::Answered(sent.response.status().as_u16()),
-            Err(Failed { how: How::Refused, .. }) => Ended::Refused,
-            Err(Failed { how: How::Stale, .. }) => Ended::Stale,
-            Err(Failed { how: How::Late, .. }) => Ended::Late,
-            Err(Failed { how: How::Broke, .. }) => Ended::Broke,
-        },
-    });
+        ended,
+    }
+}
+
+/// How a try ended.
+pub fn ended(result: &Result<Sent, Failed>) -> Ended {
+    match result {
+        Ok(sent) => Ended::Answered(sent.response.status().as_u16()),
+        Err(Failed { how: How::Refused, .. }) => Ended::Refused,
+        Err(Failed { how: How::Stale, .. }) => Ended::Stale,
+        Err(Failed { how: How::Late, .. }) => Ended::Late,
+        Err(Failed { how: How::Broke, .. }) => Ended::Broke,
+    }
 }
 
 /// A request has failed: what is told of it to whoever runs this, and how its service stood.

@@ -307,11 +307,12 @@ fn failure(record: &Record, trouble: Option<&Trouble>) -> Option<Failure> {
 }
 
 /// What stands in the way on a route, in order, and the codes with which each part refuses.
-const GUARDS: [(&str, &[Code]); 7] = [
+const GUARDS: [(&str, &[Code]); 8] = [
     ("addresses", &[code::ADDRESS_DENIED]),
     ("rate limits", &[code::RATE_LIMITED, code::RATES_UNKNOWN]),
     ("credentials", &[code::UNAUTHENTICATED, code::KEYS_UNKNOWN, code::NOT_ALLOWED]),
     ("condition", &[code::NOT_ALLOWED]),
+    ("external authorization", &[code::EXTERNAL_DENIED, code::EXTERNAL_UNKNOWN, code::EXTERNAL_LOOP]),
     ("deadline", &[code::DEADLINE_PASSED]),
     (
         "content",
@@ -333,6 +334,7 @@ fn guards(plan: &RoutePlan, record: &Record, trouble: Option<&Trouble>) -> Vec<P
         "rate limits" => guard.is_some_and(|guard| guard.limits.is_some()),
         "credentials" => guard.is_some_and(|guard| guard.auth.is_some()),
         "condition" => guard.is_some_and(|guard| guard.authorize.is_some()),
+        "external authorization" => guard.is_some_and(|guard| guard.external.is_some()),
         "content" => plan.content.is_some(),
         "room" => plan.resilience.as_ref().is_some_and(|plan| plan.gate.is_some()),
         _ => false,

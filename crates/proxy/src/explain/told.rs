@@ -106,7 +106,7 @@ pub struct Other {
 /// Something that a request had to pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passed {
-    /// What: `addresses`, `rate limits`, `credentials`, `condition`, `content`, `room`.
+    /// What: `addresses`, `rate limits`, `credentials`, `condition`, `external authorization`, `content`, `room`.
     pub guard: String,
     /// `passed`, `refused` or `not reached`.
     pub verdict: String,

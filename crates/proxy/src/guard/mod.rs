@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod auth;
+pub mod external;
 pub mod identity;
 pub mod limit;
 pub mod store;
@@ -15,6 +16,7 @@ use crate::model::condition::Condition;
 use address::Addresses;
 use auth::keyring::Keyrings;
 use auth::{AuthPlan, Identity};
+use external::{Allowed, ExternalPlan};
 use limit::Limits;
 
 /// The guard of a route.
@@ -27,11 +29,18 @@ pub struct GuardPlan {
     pub auth: Option<AuthPlan>,
     /// Under which condition.
     pub authorize: Option<Condition>,
+    /// Who else decides.
+    pub external: Option<ExternalPlan>,
 }
 
 impl GuardPlan {
     /// Compiles a guard; `None` if it lets everybody. The text says what is wrong.
-    pub fn compile(route: &str, guard: &Guard, keyrings: &mut Keyrings) -> Result<Option<Box<Self>>, String> {
+    pub fn compile(
+        route: &str,
+        guard: &Guard,
+        external: Option<ExternalPlan>,
+        keyrings: &mut Keyrings,
+    ) -> Result<Option<Box<Self>>, String> {
         if *guard == Guard::default() {
             return Ok(None);
         }
@@ -46,6 +55,7 @@ impl GuardPlan {
                 .map(condition)
                 .transpose()
                 .map_err(|why| format!("authorize: {why}"))?,
+            external,
         })))
     }
 }
@@ -59,4 +69,6 @@ pub struct Guarded {
     pub identity: Identity,
     /// Whether the client is told what credential to bring.
     pub challenged: bool,
+    /// What another service has permitted.
+    pub allowed: Option<Arc<Allowed>>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Response, header};
 use tokio::time::Instant;
 use tutti_core::{Classify as _, Kind, Origin, Retry, code};
-use tutti_net::{Body, BodyError, Protocol, SendCause, SendError, Stage};
+use tutti_net::{Body, Protocol, SendCause, SendError, Stage};
 
 use super::{Exchange, observe, upload};
 use crate::error::Fault;
@@ -85,7 +85,11 @@ pub async fn once(
     timing: &mut Timing,
 ) -> Result<Sent, Failed> {
     let h2 = is_h2c(endpoint.protocol, sending.target.protocol)
-        || (exchange.form == Form::Grpc && exchange.connection.protocol == Protocol::Http2);
+        || (exchange.form == Form::Grpc
+            && match exchange.web {
+                None => exchange.connection.protocol == Protocol::Http2,
+                Some(_) => sending.route.web,
+            });
     if h2 && exchange.trailers {
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -228,20 +232,14 @@ fn broke(exchange: &Exchange<'_>, pool: &Pool, error: SendError, kept: bool, ide
         Stage::ResponseBegan => false,
     };
     let text = tutti_core::error::chain(&error.cause);
+    let of_client = match &error.cause {
+        SendCause::RequestBody(cause) => upload::fault(cause),
+        _ => exchange.entry.upload.as_ref().and_then(|upload| upload.failed().cloned()),
+    };
+    if let Some(fault) = of_client {
+        return Failed { fault: Box::new(fault), request: None, how: How::Broke };
+    }
     let (fault, how) = match &error.cause {
-        SendCause::RequestBody(BodyError::TooLarge(limit)) => (Fault::too_large(*limit as u64), How::Broke),
-        SendCause::RequestBody(cause @ BodyError::Malformed(Origin::Client, _)) => {
-            let fault = Fault::bad_request(format!("the request's body is malformed: {cause}"));
-            (Fault { retry: Retry::Unsafe, ..fault }, How::Broke)
-        }
-        SendCause::RequestBody(BodyError::Slow(Origin::Client, rate)) => {
-            (Fault::slow_client(rate.bytes_per_second), How::Broke)
-        }
-        SendCause::RequestBody(cause)
-            if cause.kind() == Kind::Timeout || cause.origin() == Origin::Client =>
-        {
-            (Fault::client_body(format!("the request's body did not come: {cause}")), How::Broke)
-        }
         SendCause::Request(problem) => (Fault::bad_request(*problem), How::Broke),
         SendCause::Malformed(_) | SendCause::TooLarge(_) => {
             let message = format!("the answer of {} cannot be passed on: {text}", endpoint.service);

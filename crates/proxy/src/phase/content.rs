@@ -161,13 +161,13 @@ pub fn tell(exchange: &Exchange<'_>, plan: &ContentPlan, response: &mut Response
     }
 }
 
-/// The body of a service's answer: held to its limit, then compressed.
-pub fn write(
+/// The body of a service's answer, held to its limit.
+pub fn hold(
     exchange: &mut Exchange<'_>,
     plan: &ContentPlan,
     mut response: Response<Body>,
 ) -> Result<Response<Body>, Stop> {
-    if let Some(limit) = plan.response_bytes {
+    if let Some(limit) = plan.response_bytes.filter(|_| exchange.entry.over.is_none()) {
         if response.body().size_hint().lower() > limit {
             let hop =
                 exchange.entry.chosen.as_ref().map_or(String::new(), |chosen| chosen.endpoint().hop.clone());
@@ -177,6 +177,16 @@ pub fn write(
         exchange.entry.over = Some(Arc::clone(&over));
         response = response.map(|body| size::limited(body, limit, Some(over)));
     }
+    Ok(response)
+}
+
+/// The body of a service's answer: held to its limit, then compressed.
+pub fn write(
+    exchange: &mut Exchange<'_>,
+    plan: &ContentPlan,
+    response: Response<Body>,
+) -> Result<Response<Body>, Stop> {
+    let mut response = hold(exchange, plan, response)?;
     if let Some(compression) = &plan.compression
         && may_be_coded(exchange.entry.method(), response.status(), response.headers(), compression)
     {

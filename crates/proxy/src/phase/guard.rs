@@ -1,7 +1,8 @@
 //! Between phases 5 and 6: whether the route is for whoever asks, and whether they ask too often.
 //!
 //! First what costs least: the address, then the limits of rate that need not know who asks, so that guessing credentials is
-//! limited, too; then who asks, the limits that need to know it, and the condition.
+//! limited, too; then who asks, the limits that need to know it, and the condition;
+//! at last another service, if the route names one.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -47,7 +48,11 @@ pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<(), S
     {
         return Err(Fault::not_allowed("the condition of the route does not hold").into());
     }
-    Ok(())
+    match &guard.external {
+        None => Ok(()),
+        // In a box, or every guarded request would carry its weight.
+        Some(external) => Box::pin(super::external::run(exchange, external, route)).await,
+    }
 }
 
 /// The client's address.
@@ -139,6 +144,13 @@ pub fn tell(guard: &GuardPlan, guarded: &Guarded, headers: &mut HeaderMap) {
         && let Some(auth) = &guard.auth
     {
         headers.insert(fields::WWW_AUTHENTICATE, auth.challenge.clone());
+    }
+    for (name, value) in guarded.allowed.iter().flat_map(|allowed| &allowed.client) {
+        if *name == fields::SET_COOKIE {
+            headers.append(name.clone(), value.clone());
+        } else {
+            headers.insert(name.clone(), value.clone());
+        }
     }
     let Some(limits) = &guard.limits else { return };
     if let Some(policies) = &limits.policies {

@@ -9,6 +9,7 @@
 //! | 4 [`admit`] | sheds what is over the limit | 503 |
 //! | 5 [`route`] | finds the route | 404 |
 //! |   [`guard`] | refuses who may not ask, or asks too often | 403, 429, 503 |
+//! |   [`external`] | asks another service whether it may pass | an answer, 503 |
 //! |   [`shield`] | where a route says so: waits for room, goes wrong on purpose, answers in place of the service | 503 |
 //! |   [`content`] | what the route takes: methods, types, sizes; preflights | 405, 413, 414, 415, 431 |
 //! | 6 [`filter`] | edits, rewrites, redirects | an answer |
@@ -24,12 +25,15 @@
 pub mod accept;
 pub mod admit;
 pub mod attempt;
+pub mod call;
 pub mod challenge;
 pub mod choose;
 pub mod content;
 pub mod decode;
+pub mod external;
 pub mod filter;
 pub mod guard;
+pub mod hedge;
 pub mod identify;
 pub mod mirror;
 pub mod observe;
@@ -49,6 +53,7 @@ use tutti_ports::routing::DeadlineRule;
 
 use crate::error::Fault;
 use crate::explain::note;
+use crate::grpc::web::Web;
 use crate::model::hints;
 use crate::page::Form;
 use crate::snapshot::plan::{ListenerPlan, RoutePlan, Routes, Serve};
@@ -84,6 +89,8 @@ pub struct Exchange<'a> {
     pub request: Request<Body>,
     /// In which form the client wants to hear of a fault.
     pub form: Form,
+    /// How it speaks gRPC over the web, if it does.
+    pub web: Option<Web>,
     /// Whether the client may hear what goes on behind us; see [`identify`].
     pub among_us: bool,
     /// What the client wants the connection to become.
@@ -119,6 +126,7 @@ pub async fn run(
 ) -> Response<Body> {
     let started = Instant::now();
     let form = Form::of(request.headers());
+    let web = if form == Form::Grpc { Web::of(request.headers()) } else { None };
     let entry = Entry::begin(&worker.recorder, listener, &request, connection, started);
     let mut exchange = Exchange {
         worker,
@@ -127,6 +135,7 @@ pub async fn run(
         started,
         request,
         form,
+        web,
         among_us: false,
         upgrade: None,
         trailers: false,
@@ -142,7 +151,7 @@ pub async fn run(
     };
     let answer = match phases(&mut exchange).await {
         Ok(response) => response,
-        Err(Stop::Answer(response)) => *response,
+        Err(Stop::Answer(response)) => respond::in_form(&exchange, *response),
         Err(Stop::Fail(fault)) => {
             let answer = respond::fault(&mut exchange, &fault);
             exchange.entry.trouble = Some(note::trouble(&exchange, *fault));
@@ -186,10 +195,22 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
 /// The phases from 6 to 8.
 async fn onward(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Response<Body>, Stop> {
     filter::run(exchange, route)?;
+    bridge(exchange, route);
     if !route.mirrors.is_empty() {
         mirror::run(exchange, route);
     }
     send::run(exchange, route).await
+}
+
+/// From gRPC-Web to gRPC, where the route does that. What has been translated stays as it is.
+fn bridge(exchange: &mut Exchange<'_>, route: &RoutePlan) {
+    if route.web
+        && let Some(web) = exchange.web
+        && Web::of(exchange.request.headers()).is_some()
+    {
+        web.request(&mut exchange.request);
+        exchange.trailers = true;
+    }
 }
 
 /// The caller's deadline, as the route has it.

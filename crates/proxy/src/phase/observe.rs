@@ -44,6 +44,14 @@ pub fn answered(response: &Response<Body>) -> Outcome {
     grpc.map_or(outcome, Outcome::of_grpc)
 }
 
+/// A try was given up since another one was faster: all that is known of its instance is that it took so long at least.
+pub fn given_up(worker: &Worker, slot: Slot, endpoint: &Arc<Endpoint>, began: Instant) {
+    let snapshot = worker.view();
+    if snapshot.clusters.get(slot).is_some_and(|cluster| cluster.algorithm == Algorithm::PeakEwma) {
+        endpoint.cost.observe(began.elapsed(), worker.now(), true);
+    }
+}
+
 /// A try has ended.
 pub fn tried(worker: &Worker, slot: Slot, endpoint: &Arc<Endpoint>, began: Instant, outcome: Outcome) {
     let snapshot = worker.view();

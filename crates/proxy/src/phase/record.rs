@@ -18,6 +18,7 @@ use crate::access_log::line::Line;
 use crate::access_log::{Feed, Opened};
 use crate::explain::diary::Diary;
 use crate::explain::record::{Record, Text, Trail, Trouble};
+use crate::grpc::ending::Broke;
 use crate::guard::Guarded;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::trace::Context;
@@ -162,6 +163,8 @@ pub struct Entry {
     pub fault: Option<(Code, Origin)>,
     /// Set when the service's answer grew longer than the route lets through.
     pub over: Option<Arc<AtomicBool>>,
+    /// What has failed in the middle of an answer of gRPC, which was told in trailers.
+    pub broke: Option<Broke>,
     /// The status that was answered; until then, the client's leaving is what happened.
     pub status: u16,
     /// Bytes of a tunnel, from and to the client.
@@ -227,6 +230,7 @@ impl Entry {
             trouble: None,
             fault: None,
             over: None,
+            broke: None,
             status: CLIENT_GONE,
             tunnelled: (0, 0),
             seen: None,
@@ -319,6 +323,9 @@ impl Drop for Entry {
         }
         if self.over.as_ref().is_some_and(|over| over.load(Ordering::Relaxed)) {
             self.fault = Some((code::ANSWER_TOO_LARGE, Origin::Upstream));
+        }
+        if let Some(fault) = self.broke.as_ref().and_then(Broke::fault) {
+            self.fault.get_or_insert(fault);
         }
         let metrics = &self.recorder.metrics;
         self.recorder.under_way.fetch_sub(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use tutti_core::{Kind, Retry, code};
 use tutti_net::tunnel::{Tunnelled, tunnel};
 use tutti_net::{Body, Stream, upgrade};
@@ -13,6 +13,8 @@ use super::identify::REQUEST_ID;
 use super::record::Entry;
 use super::{Exchange, Stop, content};
 use crate::error::Fault;
+use crate::grpc;
+use crate::grpc::ending::{self, Broke};
 use crate::metrics::Metrics;
 use crate::model::headers;
 use crate::page::{self, Form};
@@ -44,10 +46,48 @@ pub fn run(
         Some(idle) => response.map(|body| body.with_idle_timeout(idle)),
         None => response,
     };
+    let response = if exchange.form == Form::Grpc { grpc(exchange, route, response)? } else { response };
     match &route.content {
         Some(plan) => content::write(exchange, plan, response),
         None => Ok(response),
     }
+}
+
+/// An answer of gRPC: what goes wrong in the middle of it is told as gRPC tells it, and browsers get it in their own way.
+fn grpc(
+    exchange: &mut Exchange<'_>,
+    route: &RoutePlan,
+    mut response: Response<Body>,
+) -> Result<Response<Body>, Stop> {
+    if !page::is_grpc(response.headers()) {
+        return Ok(response);
+    }
+    // Before its failure could be seen: what is too long is a failure, too.
+    if let Some(plan) = &route.content {
+        response = content::hold(exchange, plan, response)?;
+    }
+    if response.body().in_memory().is_none() {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        let broke = Broke::default();
+        exchange.entry.broke = Some(broke.clone());
+        response = response.map(|body| ending::told(body, broke));
+    }
+    Ok(match exchange.web.filter(|_| route.web) {
+        Some(web) => web.response(response),
+        None => response,
+    })
+}
+
+/// An answer of our own in the form that the client reads: to gRPC a redirect or a page is a status.
+pub fn in_form(exchange: &Exchange<'_>, response: Response<Body>) -> Response<Body> {
+    if exchange.form != Form::Grpc || *exchange.entry.method() == Method::OPTIONS {
+        return response;
+    }
+    let mut response = grpc::instead_of(response, "the gateway answered in place of the service");
+    if let Some(web) = exchange.web {
+        response.headers_mut().insert(header::CONTENT_TYPE, web.content_type());
+    }
+    response
 }
 
 /// What the backend and then the route do to the response's header.
@@ -75,6 +115,12 @@ fn name(exchange: &Exchange<'_>, response: &mut Response<Body>) {
     }
 }
 
+/// An answer that is neither a service's nor a fault, with what every answer of the route says.
+pub fn own(exchange: &Exchange<'_>, mut response: Response<Body>) -> Response<Body> {
+    name(exchange, &mut response);
+    response
+}
+
 /// The answer to a request that failed.
 pub fn fault(exchange: &mut Exchange<'_>, fault: &Fault) -> Response<Body> {
     exchange.entry.fault = Some((fault.code, fault.origin));
@@ -85,7 +131,7 @@ pub fn fault(exchange: &mut Exchange<'_>, fault: &Fault) -> Response<Body> {
         Cow::Owned(page::for_strangers(fault))
     };
     let rendered = page::render(&told, exchange.form, exchange.entry.method(), exchange.entry.id());
-    let mut response = rendered.map(Body::full);
+    let mut response = in_form(exchange, rendered.map(Body::full));
     name(exchange, &mut response);
     response
 }

@@ -23,14 +23,14 @@ use tutti_net::Body;
 
 use super::attempt::{self, Failed, How, Sending, Sent};
 use super::choose::{self, Asked, Tried};
-use super::{Exchange, Stop, filter, observe, shield, upload};
+use super::{Exchange, Stop, filter, hedge, observe, shield, upload};
 use crate::explain::note;
 use crate::explain::record::Timing;
 use crate::model::retry::{self, Policy};
 use crate::page::Form;
 use crate::resilience::replay::Kept;
 use crate::snapshot::plan::{RoutePlan, Target};
-use crate::upstream::endpoint::InFlight;
+use crate::upstream::endpoint::{Endpoint, InFlight};
 
 /// Runs the phase.
 pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Response<Body>, Stop> {
@@ -57,7 +57,8 @@ pub async fn to(
         exchange.entry.permits.upstream = Some(Box::pin(shield::enter(exchange, &gate)).await?);
     }
     let policy = route.retries();
-    let idempotent = is_idempotent(policy, &exchange.request);
+    let declared = route.hedge().is_some_and(|hedge| hedge.idempotent);
+    let idempotent = declared || is_idempotent(policy, &exchange.request);
     let sending = Sending { route, target, idempotent };
     let (mut request, kept) = prepare(exchange, route, idempotent);
     let mut round = Round::begin(exchange, route, asked);
@@ -71,9 +72,7 @@ pub async fn to(
         exchange.entry.chosen = Some(chosen);
         exchange.entry.attempts += 1;
         let began = exchange.entry.permits.upstream.is_some().then(Instant::now);
-        let mut timing = Timing::default();
-        let result = attempt::once(exchange, &sending, &endpoint, request, &mut timing).await;
-        note::tried(exchange, endpoint.uid, &timing, &result);
+        let result = one(exchange, &sending, &mut round, (&endpoint, request), kept.as_ref()).await;
         learn(exchange, began, &result);
         let failed = match result {
             Ok(sent) => {
@@ -110,6 +109,34 @@ pub async fn to(
             None => return Err(Stop::Fail(fault)),
         }
     }
+}
+
+/// One try; on a route that hedges, with others beside it if it takes long.
+async fn one(
+    exchange: &mut Exchange<'_>,
+    sending: &Sending<'_>,
+    round: &mut Round,
+    (endpoint, request): (&Arc<Endpoint>, Request<Body>),
+    kept: Option<&Kept>,
+) -> Result<Sent, Failed> {
+    // What becomes a tunnel, and who is held to one instance, is not for several.
+    let free = sending.idempotent && exchange.upgrade.is_none() && round.asked.pinned.is_none();
+    if let Some(rules) = sending.route.hedge().filter(|_| free)
+        && let Some(kept) = kept
+    {
+        let race = hedge::Race { rules, sending, asked: round.asked, tried: round.tried, kept };
+        let ended = Box::pin(hedge::run(exchange, &race, endpoint, request)).await;
+        return hedge::finish(exchange, &mut round.tried, ended);
+    }
+    let mut timing = Timing::default();
+    let result = attempt::once(exchange, sending, endpoint, request, &mut timing).await;
+    note::tried(exchange, endpoint.uid, &timing, &result);
+    result
+}
+
+/// Whether an answer says that the instance cannot answer: another one may.
+pub fn is_overload(response: &Response<Body>) -> bool {
+    matches!(response.status().as_u16(), 502..=504) || retry::grpc_status(response.headers()) == Some(14)
 }
 
 /// What a limit that is found out learns of a try.
@@ -270,6 +297,7 @@ fn prepare(
     // A try that is given up for its time, or whose answer is not wanted, does not give its request back.
     let buffer = match route.retries() {
         Some(policy) => Some(policy.buffer()),
+        None if route.hedge().is_some() => Some(limits::HEDGE_BYTES),
         None => (route.per_try.is_some() && request.body().in_memory().is_some()).then_some(0),
     };
     match buffer.filter(|_| idempotent) {

@@ -1,7 +1,6 @@
 //! Around phases 6 to 8, on routes that say what they do when things go wrong: how much a request matters, whether there is
 //! room for it, faults on purpose, and what is answered when the service cannot.
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use tutti_core::{Code, Kind, Origin, code};
 use tutti_net::{Body, Reset};
@@ -9,6 +8,7 @@ use tutti_ports::routing::{Abort, FallbackOn};
 
 use super::{Exchange, Stop, filter, send};
 use crate::error::Fault;
+use crate::grpc;
 use crate::model::hints;
 use crate::page::Form;
 use crate::resilience::plan::{Fallback, FallbackTo, Plan};
@@ -87,8 +87,7 @@ async fn inject(exchange: &mut Exchange<'_>, fault: &fault::Plan) -> Result<(), 
             let mut response = Response::new(Body::empty());
             let headers = response.headers_mut();
             headers.insert("content-type", HeaderValue::from_static("application/grpc"));
-            headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
-            headers.insert("grpc-message", HeaderValue::from_static("TUT0537: a fault on purpose"));
+            grpc::status::tell(headers, status, &format!("{}: a fault on purpose", code::FAULT_INJECTED));
             Err(Stop::Answer(Box::new(response)))
         }
     }
@@ -132,11 +131,11 @@ async fn instead(
 ) -> Result<Response<Body>, Stop> {
     let answer = match &fallback.to {
         FallbackTo::Answer { status, body, content_type } => {
-            let body = if exchange.form == Form::Grpc { Bytes::new() } else { body.clone() };
-            let mut response = Response::new(Body::full(body));
+            let mut response = Response::new(Body::full(body.clone()));
             *response.status_mut() = *status;
             response.headers_mut().insert("content-type", content_type.clone());
-            Ok(response)
+            // A page is no message: what is left of it for gRPC is that the service cannot be had.
+            Ok(if exchange.form == Form::Grpc { grpc::instead_of(response, "a fallback") } else { response })
         }
         FallbackTo::Service(target) => {
             let Some(again) = kept.and_then(|kept| kept.again()) else { return result };
@@ -145,6 +144,7 @@ async fn instead(
             exchange.entry.permits.upstream = None;
             exchange.request = again;
             filter::run(exchange, route)?;
+            super::bridge(exchange, route);
             send::to(exchange, route, *target).await
         }
     };

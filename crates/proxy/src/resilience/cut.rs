@@ -4,10 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
+use tutti_core::code;
 use tutti_net::{Body, BodyError};
+
+use crate::grpc::status::{self, Status};
 
 /// Ends a body at `deadline`: for gRPC with the status DEADLINE_EXCEEDED, else with an error, so that what was cut does
 /// not look whole.
@@ -46,8 +49,8 @@ impl HttpBody for Cut {
             return Poll::Ready(Some(Err(BodyError::Aborted(Some("the caller's deadline passed".into())))));
         }
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from_static("4"));
-        trailers.insert("grpc-message", HeaderValue::from_static("TUT0535: the caller's deadline passed"));
+        let text = format!("{}: the caller's deadline passed", code::DEADLINE_PASSED);
+        status::tell(&mut trailers, Status::DeadlineExceeded as u8, &text);
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

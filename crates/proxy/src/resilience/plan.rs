@@ -19,6 +19,8 @@ pub struct Plan {
     pub deadline: DeadlineRule,
     /// When a request is sent again, if the route says so.
     pub retries: Option<Policy>,
+    /// When another instance is asked as well.
+    pub hedge: Option<routing::Hedge>,
     /// How much its requests matter.
     pub priority: Option<u8>,
     /// How many of them there may be at a time.
@@ -89,6 +91,7 @@ impl Plan {
         Ok(Some(Box::new(Self {
             deadline: rules.deadline,
             retries: rules.retries.clone().map(Policy::new),
+            hedge: rules.hedge.clone(),
             priority: rules.priority,
             gate,
             fallback,

@@ -20,6 +20,7 @@ use crate::content::ContentPlan;
 use crate::error::ApplyError;
 use crate::guard::GuardPlan;
 use crate::guard::auth::keyring::Keyrings;
+use crate::guard::external::ExternalPlan;
 use crate::guard::identity::Fields;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::Picker;
@@ -147,6 +148,8 @@ pub struct RoutePlan {
     pub guard: Option<Box<GuardPlan>>,
     /// What it does when things go wrong, if it says anything of it.
     pub resilience: Option<Box<resilience::plan::Plan>>,
+    /// Whether requests of gRPC-Web become requests of gRPC.
+    pub web: bool,
     /// What requests and responses may hold; `None`: anything.
     pub content: Option<Box<ContentPlan>>,
     /// Its counters.
@@ -157,6 +160,11 @@ impl RoutePlan {
     /// Its rules of retrying, if it has any of its own.
     pub fn retries(&self) -> Option<&Policy> {
         self.resilience.as_ref()?.retries.as_ref()
+    }
+
+    /// When another instance is asked as well, if ever.
+    pub fn hedge(&self) -> Option<&routing::Hedge> {
+        self.resilience.as_ref()?.hedge.as_ref()
     }
 }
 
@@ -286,6 +294,19 @@ impl Compiler<'_> {
         Ok(Some(MirrorPlan { target, numerator, denominator, edits: edits(route, &backend.filters)? }))
     }
 
+    fn guard(&mut self, route: &Route) -> Result<Option<Box<GuardPlan>>, RouteError> {
+        let external = match &route.guard.external {
+            None => None,
+            Some(external) => {
+                let target = self.target(&route.name, &external.to)?;
+                let plan = ExternalPlan::compile(external, target, self.metrics);
+                Some(plan.map_err(|problem| invalid(&route.name, format!("external_auth: {problem}")))?)
+            }
+        };
+        let plan = GuardPlan::compile(&route.name, &route.guard, external, self.keyrings);
+        plan.map_err(|problem| invalid(&route.name, problem))
+    }
+
     /// Compiles what is done with the requests of a route.
     pub(super) fn route(&mut self, listener: &str, route: &Route) -> Result<RoutePlan, RouteError> {
         let resilience = resilience::plan::Plan::compile(self, listener, route)?;
@@ -330,13 +351,24 @@ impl Compiler<'_> {
             timeout: limit(route.timeouts.request, self.options.request_timeout),
             per_try: limit(route.timeouts.per_try, self.options.per_try_timeout),
             idle: limit(route.timeouts.idle, self.options.idle_timeout),
-            guard: GuardPlan::compile(&route.name, &route.guard, self.keyrings)
-                .map_err(|problem| invalid(&route.name, problem))?,
+            guard: self.guard(route)?,
             resilience,
-            content: ContentPlan::compile(&route.content).map_err(|problem| invalid(&route.name, problem))?,
+            web: speaks_grpc(route),
+            content: ContentPlan::compile(&route.content, speaks_grpc(route))
+                .map_err(|problem| invalid(&route.name, problem))?,
             metrics: self.metrics.route(listener, &route.name),
         })
     }
+}
+
+/// Whether what is behind a route speaks gRPC, so that gRPC-Web has to be translated: as the route says, or as its services and matches do.
+fn speaks_grpc(route: &Route) -> bool {
+    let grpc = |one: &routing::Match| matches!(one.path, Some(PathMatch::Grpc { .. }));
+    let h2c = |backend: &Backend| backend.protocol == AppProtocol::H2c;
+    route.content.grpc_web.unwrap_or_else(|| {
+        !route.backends.is_empty() && route.backends.iter().all(h2c)
+            || !route.matches.is_empty() && route.matches.iter().all(grpc)
+    })
 }
 
 fn invalid(route: &str, problem: impl Into<String>) -> RouteError {

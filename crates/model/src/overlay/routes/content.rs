@@ -38,6 +38,7 @@ impl Reader<'_> {
                 .map(|fields| self.security(fields)),
             compression: content::Switch::on(route.compression.as_ref())
                 .map(|rules| self.compression(&rules)),
+            grpc_web: route.grpc_web,
             decompression: content::Switch::on(route.decompress.as_ref()).map(|limits| {
                 let default = Decompression::default();
                 Decompression {

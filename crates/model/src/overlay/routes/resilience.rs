@@ -5,7 +5,7 @@ use std::time::Duration;
 use tutti_core::{code, limits};
 use tutti_ports::routing::{
     Abort, Adaptive, AdaptiveRule, Concurrency, DeadlineRule, Fallback, FallbackOn, FallbackTo, FaultRule,
-    NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
+    Hedge, HedgeAfter, NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
 };
 
 use super::Reader;
@@ -50,6 +50,7 @@ impl Reader<'_> {
                 Some(written::Deadline::Ignore) => DeadlineRule::Ignore,
             },
             retries: route.retries.as_ref().map(|retries| self.retries(retries)),
+            hedge: route.hedge.as_ref().and_then(hedge),
             priority: route.priority.as_ref().map(priority),
             concurrency: route.concurrency.as_ref().and_then(|limit| self.concurrency(limit)),
             fallback: route.fallback.as_ref().and_then(|fallback| self.fallback(fallback)),
@@ -290,6 +291,31 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+fn hedge(said: &written::Hedge) -> Option<Hedge> {
+    let (after, rules) = match said {
+        written::Hedge::After(after) => (after, written::HedgeRules::default()),
+        written::Hedge::Long(rules) => (&rules.after, rules.clone()),
+    };
+    let (max_extra, idempotent) = (rules.max_extra.unwrap_or(1), rules.idempotent);
+    Some(Hedge { after: after_what(after)?, max_extra, idempotent })
+}
+
+fn after_what(text: &str) -> Option<HedgeAfter> {
+    if let Some(percent) = text.strip_prefix('p') {
+        let digits = percent.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let percent = percent.parse::<f64>().ok().filter(|_| digits)?;
+        return (50.0..=99.9).contains(&percent).then_some(HedgeAfter::Percentile(percent));
+    }
+    let delay = duration::parse(text).ok()?;
+    (!delay.is_zero() && delay <= Duration::from_secs(60)).then_some(HedgeAfter::Delay(delay))
+}
+
+/// Whether a text says when another instance is asked.
+pub(crate) fn hedge_after(text: &str) -> Result<(), String> {
+    let why = || format!("`{text}` is neither a percentile from `p50` to `p99.9` nor a time up to `60s`");
+    after_what(text).map(drop).ok_or_else(why)
 }
 
 fn priority(written: &written::Priority) -> u8 {

@@ -16,6 +16,7 @@ pub(super) static GATEWAY: Object = object(
     &[
         field("listen", Shape::Either(&[Shape::Text, PORT])),
         field("rate_limit", super::guard::RATE_LIMITS),
+        field("external_auth", Shape::Object(&super::external::EXTERNAL)),
         field("limits", Shape::Object(&super::limits::LIMITS)),
         field("trusted_proxies", PROXIES),
         field("proxy_protocol", Shape::Either(&[MODE, Shape::Object(&PROXY_PROTOCOL)])),

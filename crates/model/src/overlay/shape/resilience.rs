@@ -1,6 +1,7 @@
 //! What is done when things go wrong, as a table.
 
 use crate::compose::schema::{Names, Object, Shape, field, object};
+use crate::overlay::routes::resilience::hedge_after;
 
 /// `deadline` of a route.
 pub(super) const DEADLINE: Shape = Shape::OneOf(&["honour", "propagate", "ignore"]);
@@ -87,3 +88,16 @@ pub(super) static FAULT: Object = object(
 
 static BETWEEN: Object = object("a delay", &[field("min", Shape::Duration), field("max", Shape::Duration)])
     .requiring(&["min", "max"]);
+
+/// A second instance that is asked as well.
+pub(super) const HEDGE: Shape = Shape::Either(&[Shape::Checked(hedge_after), Shape::Object(&HEDGE_RULES)]);
+
+static HEDGE_RULES: Object = object(
+    "a hedge",
+    &[
+        field("after", Shape::Checked(hedge_after)),
+        field("max_extra", Shape::Int(1, tutti_core::limits::HEDGES as i64)),
+        field("idempotent", Shape::StrictBool),
+    ],
+)
+.requiring(&["after"]);

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::acme::Acme;
+use super::external::ExternalAuth;
 use super::{ClientLimits, OneText, RateLimits, Several};
 
 /// The gateway.
@@ -15,6 +16,8 @@ pub struct Gateway {
     pub listen: Option<OneText>,
     /// How often a caller may ask, whatever the route: counted for all routes together, beside the limits of the route.
     pub rate_limit: Option<RateLimits>,
+    /// Another service that is asked whether a request may pass, on every route that does not say otherwise.
+    pub external_auth: Option<ExternalAuth>,
     /// What each client may take.
     pub limits: Option<ClientLimits>,
     /// The proxies and load balancers in front, by address or range such as `10.0.0.0/8`; `private_ranges` stands for those of

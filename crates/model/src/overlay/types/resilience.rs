@@ -223,3 +223,25 @@ pub struct Between {
     /// The most.
     pub max: String,
 }
+
+/// When another instance is asked as well: after which percentile or time, or the whole.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Hedge {
+    /// After so long: `p95`, `50ms`.
+    After(String),
+    /// The whole.
+    Long(HedgeRules),
+}
+
+/// When and how often another instance is asked as well.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HedgeRules {
+    /// After which time: `p95`, the time that 95 of 100 recent answers of the service kept to; or a fixed one such as `50ms`.
+    pub after: String,
+    /// Most that are asked besides the first: 1 to 3. Default: 1.
+    pub max_extra: Option<u32>,
+    /// Every request may be carried out twice, whatever its method.
+    pub idempotent: bool,
+}

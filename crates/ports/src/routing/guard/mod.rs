@@ -1,7 +1,8 @@
-//! Who may ask, and how often: addresses, limits of rate, credentials, a condition.
+//! Who may ask, and how often: addresses, limits of rate, credentials, a condition, another service.
 
 mod auth;
 pub mod condition;
+mod external;
 mod limit;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::cidr::Cidr;
 
 pub use auth::{ApiKeys, Auth, Basic, Jwt, KeySource, Place};
+pub use external::{CachePart, External, ExternalAsk, ExternalBody, ExternalCache};
 pub use limit::{KeyPart, RateLimit, Unavailable};
 
 /// Who may ask, and how often. The default lets everybody.
@@ -24,4 +26,6 @@ pub struct Guard {
     pub auth: Option<Auth>,
     /// A condition (CEL) on the request and on who asks, that must hold.
     pub authorize: Option<String>,
+    /// Another service that is asked, after everything else.
+    pub external: Option<Box<External>>,
 }

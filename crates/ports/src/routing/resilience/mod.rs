@@ -2,12 +2,14 @@
 
 mod concurrency;
 mod fallback;
+mod hedge;
 mod retry;
 
 use serde::{Deserialize, Serialize};
 
 pub use concurrency::{Adaptive, AdaptiveRule, Concurrency, NORMAL_PRIORITY};
 pub use fallback::{Abort, Fallback, FallbackOn, FallbackTo, FaultRule};
+pub use hedge::{Hedge, HedgeAfter};
 pub use retry::{Retries, RetryBudget, RetryOn};
 
 /// What a route does when things go wrong. The default is the engine's.
@@ -17,6 +19,8 @@ pub struct Resilience {
     pub deadline: DeadlineRule,
     /// When and how often a request is sent again; `None`: only where nothing can have been carried out twice.
     pub retries: Option<Retries>,
+    /// When another instance is asked as well.
+    pub hedge: Option<Hedge>,
     /// How much its requests matter, when they do not say so themselves: who matters less is turned away first.
     pub priority: Option<u8>,
     /// How many of its requests there may be at a time.
