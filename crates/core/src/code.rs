@@ -144,6 +144,9 @@ codes! {
     CLIENT_SLOW = 565, "The client sends its request too slowly";
     REQUEST_FORGOTTEN = 570, "The request is not remembered";
     PROXY_HEADER = 573, "A proxy in front did not say for whom it connects";
+    UPSTREAM_TLS = 574, "No secure connection to the service could be made";
+    UPSTREAM_TLS_FILES = 575, "TLS to a service cannot be set up with these files";
+    NO_STREAM_ROUTE = 576, "No route is for the name that a client of TLS asks for";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";
     // 602 is spent.

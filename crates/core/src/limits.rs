@@ -302,6 +302,13 @@ pub const ACCESS_LOG_BUFFERS: usize = 64;
 /// Longest path or other text of a caller's in one access log line; what is longer is cut.
 pub const ACCESS_LOG_FIELD: usize = 2 << 10;
 
+/// A TLS handshake with a service: two ways there and back, also where it is far away.
+pub const UPSTREAM_TLS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Clients for which one worker keeps connections of their own, to services that are told of the client at the beginning of a
+/// connection. Further clients get a new connection for each request.
+pub const PRIVATE_POOLS: usize = 4_096;
+
 /// Proxies that a request has come by, as far as anybody looks: chains of ten are rare, and nobody has more in front.
 pub const FORWARDED_HOPS: usize = 64;
 

@@ -169,7 +169,7 @@ fn finish(
     application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
     if let Some(overlay) = overlay {
         application.routing.upstreams =
-            overlay::upstreams(overlay, &application.services, &mut loader.report);
+            overlay::upstreams(overlay, &application, known.env, &mut loader.report);
     }
     application
 }

@@ -13,6 +13,7 @@ mod limits;
 mod proxies;
 mod routes;
 mod shape;
+mod streams;
 pub mod types;
 mod upstream;
 

@@ -109,7 +109,7 @@ async fn accept_all<S: Source>(
                 let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
                 let info = ConnectionInfo {
                     peer,
-                    local: local.clone(),
+                    local: reached(&stream, &local),
                     protocol: Protocol::Http1,
                     serial,
                     tls: None,
@@ -129,6 +129,13 @@ async fn accept_all<S: Source>(
             }
         }
     }
+}
+
+/// The address that the client has connected to: the listener's, unless that is every address.
+fn reached(stream: &Stream, listener: &Addr) -> Addr {
+    let every = listener.socket_addr().is_some_and(|addr| addr.ip().is_unspecified());
+    let own = every.then(|| stream.local_addr().ok()).flatten();
+    own.unwrap_or_else(|| listener.clone())
 }
 
 fn ended(end: Result<(), tokio::task::JoinError>) {

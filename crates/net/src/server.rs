@@ -18,7 +18,7 @@ use crate::listen::Listener;
 use crate::pace::MinRate;
 use crate::stream::{Addr, Stream};
 use crate::tls::TlsInfo;
-use crate::transport::{self, Failure, Proxied, Transport};
+use crate::transport::{self, Failure, Passed, Proxied, Transport};
 use crate::{h1, h2};
 
 /// The HTTP version in use on a connection.
@@ -46,8 +46,8 @@ pub struct ConnectionInfo {
     pub tls: Option<Arc<TlsInfo>>,
     /// What the PROXY protocol has said of it; `peer` is the client then, and not the proxy. `None` without.
     pub proxied: Option<Arc<Proxied>>,
-    /// The name for which a connection of TLS is passed on as it is; see [`Transport::passthrough`].
-    pub passed: Option<Arc<str>>,
+    /// By which route a connection of TLS is passed on as it is; see [`Transport::passthrough`].
+    pub passed: Option<Arc<Passed>>,
 }
 
 /// A request that was refused before a handler saw it, for logs and metrics.
@@ -407,8 +407,10 @@ async fn begin(
         }
         Err((failure, info, stream)) => {
             told(&info, Err(&failure));
-            if let (Failure::PlainHttp, Some(stream)) = (&failure, stream) {
-                transport::refuse_plain(stream).await;
+            match (&failure, stream) {
+                (Failure::PlainHttp, Some(stream)) => transport::refuse_plain(stream).await,
+                (Failure::NoRoute, Some(stream)) => transport::refuse_name(stream).await,
+                _ => {}
             }
             None
         }

@@ -153,6 +153,11 @@ impl Stream {
         Ok(&self.unread)
     }
 
+    /// The first byte that was seen and not yet taken.
+    pub fn first_seen(&self) -> Option<u8> {
+        self.unread.first().copied()
+    }
+
     /// Whether no byte has been seen.
     pub(crate) fn is_untouched(&self) -> bool {
         self.unread.is_empty()
@@ -161,6 +166,11 @@ impl Stream {
     /// Takes bytes that were seen by [`Stream::peek`] off the stream.
     pub(crate) fn skip(&mut self, bytes: usize) {
         self.unread.advance(bytes.min(self.unread.len()));
+    }
+
+    /// Sends the first bytes of a fresh stream; what a socket takes at once.
+    pub async fn begin_with(&mut self, bytes: &[u8]) -> io::Result<()> {
+        tokio::io::AsyncWriteExt::write_all(self, bytes).await
     }
 
     /// A stream whose bytes go through a session.

@@ -11,7 +11,8 @@ use tutti_core::limits;
 use crate::proxy_protocol::{self, Header, Told};
 use crate::server::{ConnectionInfo, Protocol};
 use crate::stream::{Addr, Stream};
-use crate::tls::{self, hello, server::HandshakeError};
+use crate::tls::hello::{self, Hello};
+use crate::tls::{self, server::HandshakeError};
 
 /// The proxies in front that tell who the client is, by the PROXY protocol.
 pub struct Proxies {
@@ -41,16 +42,25 @@ impl Proxied {
     }
 }
 
-/// Says of a name, in lower case, whether it is one of these.
-pub type Names = Box<dyn Fn(&str) -> bool + Send + Sync>;
+/// Says for the first message of a client by which route its connection is passed on; `None`: it is not.
+pub type Passing = Box<dyn Fn(&Hello) -> Option<Arc<str>> + Send + Sync>;
+
+/// A connection of TLS that is passed on as it is.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The name that the client asks for.
+    pub sni: Option<Arc<str>>,
+}
 
 /// How the connections of a listener are carried.
 #[derive(Default)]
 pub struct Transport {
     /// Whose connections begin with a header of the PROXY protocol.
     pub proxies: Option<Proxies>,
-    /// Which connections are not opened but passed on, by the name that the client asks for.
-    pub passthrough: Option<Names>,
+    /// Which connections are not opened but passed on, by what the client asks for. Without TLS of our own, others are refused.
+    pub passthrough: Option<Passing>,
     /// TLS.
     pub tls: Option<Arc<tls::Server>>,
 }
@@ -73,6 +83,9 @@ pub enum Failure {
     /// Plain HTTP was spoken where TLS is.
     #[error("plain HTTP was spoken at a port of HTTPS")]
     PlainHttp,
+    /// No route is for the name that the client asks for, or it does not speak TLS.
+    #[error("no route is for the name that the client asks for")]
+    NoRoute,
     /// The client closed before it said anything.
     #[error("the client said nothing")]
     Silent,
@@ -119,6 +132,7 @@ impl Failure {
             Failure::ProxyHeader(_) => "proxy_header",
             Failure::Handshake(error) => error.as_str(),
             Failure::PlainHttp => "plain_http",
+            Failure::NoRoute => "no_route",
             Failure::Silent => "silent",
         }
     }
@@ -145,22 +159,30 @@ impl Transport {
                 Err(error) => return Err((Failure::ProxyHeader(error), info, Some(stream))),
             }
         }
-        let Some(server) = &self.tls else { return Ok((stream, info)) };
+        if self.tls.is_none() && self.passthrough.is_none() {
+            return Ok((stream, info));
+        }
         let first = timeout(limits::TLS_HANDSHAKE_TIMEOUT, stream.peek(1)).await;
         match first.ok().and_then(Result::ok).and_then(<[u8]>::first) {
             None => return Err((Failure::Silent, info, None)),
-            Some(first) if *first != HANDSHAKE && first.is_ascii_uppercase() => {
+            Some(first) if self.tls.is_some() && *first != HANDSHAKE && first.is_ascii_uppercase() => {
                 return Err((Failure::PlainHttp, info, Some(stream)));
             }
             Some(_) => {}
         }
-        if let Some(is_passed) = &self.passthrough {
-            let asked = timeout(limits::TLS_HANDSHAKE_TIMEOUT, asked_name(&mut stream)).await;
-            if let Some(name) = asked.ok().flatten().filter(|name| is_passed(name)) {
-                info.passed = Some(Arc::from(name));
+        if let Some(passing) = &self.passthrough {
+            let asked = timeout(limits::TLS_HANDSHAKE_TIMEOUT, hello(&mut stream)).await;
+            let hello = asked.ok().flatten();
+            if let Some(route) = hello.as_ref().and_then(passing) {
+                let sni = hello.and_then(|hello| hello.sni).map(Arc::from);
+                info.passed = Some(Arc::new(Passed { route, sni }));
                 return Ok((stream, info));
             }
+            if self.tls.is_none() {
+                return Err((Failure::NoRoute, info, Some(stream)));
+            }
         }
+        let Some(server) = &self.tls else { return Ok((stream, info)) };
         match server.accept(stream).await {
             Ok((stream, told)) => {
                 info.protocol = if told.h2 { Protocol::Http2 } else { Protocol::Http1 };
@@ -217,19 +239,30 @@ async fn proxy_header(stream: &mut Stream, required: bool) -> Result<Option<Head
     }
 }
 
-/// The name that a client asks for, without taking anything off the stream. `None` also for what is malformed: whoever ends
-/// TLS has its own words for that.
-async fn asked_name(stream: &mut Stream) -> Option<String> {
+/// The first message of a client, without taking anything off the stream. `None` also for what is malformed: whoever ends TLS
+/// has its own words for that.
+async fn hello(stream: &mut Stream) -> Option<Hello> {
     let mut want = 1;
     loop {
         let seen = stream.peek(want).await.ok()?;
         let length = seen.len();
         match hello::read(seen) {
-            Ok(Some(hello)) => return hello.sni,
+            Ok(Some(hello)) => return Some(hello),
             Ok(None) if length >= want => want = length + 1,
             Ok(None) | Err(_) => return None,
         }
     }
+}
+
+/// Tells a client in the words of TLS that nobody here has the name that it asks for (RFC 6066 section 3).
+pub(crate) async fn refuse_name(mut stream: Stream) {
+    const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+    let farewell = async {
+        stream.write_all(&UNRECOGNIZED_NAME).await?;
+        stream.shutdown().await
+    };
+    // Whoever does not want to hear it need not.
+    let _ = timeout(limits::HTTP_LINGER_TIME, farewell).await;
 }
 
 /// Tells a client in its own words, and lets it read them.

@@ -174,9 +174,13 @@ impl Shared {
 
     /// Takes new listeners and routes, or none of them.
     async fn all(&self, control: &mut Control, routing: Routing) -> Result<(), ApplyError> {
+        let carriers = control.carriers.compile(&routing.upstreams).map_err(|(service, source)| {
+            let source = Box::new(source);
+            ApplyError::Upstream { service, source }
+        })?;
         let routes = routing.listeners.iter().filter_map(|listener| match &listener.serve {
             routing::Serve::Http(routes) => Some(routes),
-            routing::Serve::Tcp(_) => None,
+            routing::Serve::Tcp(_) | routing::Serve::Stream(_) => None,
         });
         let identity = Fields::of(routes.flatten());
         let mut prepared = Vec::new();
@@ -200,7 +204,8 @@ impl Shared {
         }
         let Control { edge, transports, .. } = &mut *control;
         transports.keep(&edge.iter().map(|edge| edge.listener.name.as_str()).collect::<Vec<_>>());
-        control.clusters.call(routing.upstreams);
+        control.clusters.call(routing.upstreams, carriers.by_service());
+        control.carriers = carriers;
         control.clusters.regulate(&self.metrics);
         Ok(())
     }
@@ -215,7 +220,7 @@ impl Shared {
     ) -> Result<Prepared, ApplyError> {
         let routes = match &mut listener.serve {
             routing::Serve::Http(routes) => Some(std::mem::take(routes)),
-            routing::Serve::Tcp(_) => None,
+            routing::Serve::Tcp(_) | routing::Serve::Stream(_) => None,
         };
         let before = control.edge.iter().position(|edge| edge.is(&listener));
         let known = before.and_then(|at| control.edge.get(at));
@@ -281,7 +286,7 @@ impl Shared {
                 Some(routes)
             }
             (Serve::Http(routes), _) => Some(routes),
-            (Serve::Tcp(_), _) => None,
+            (Serve::Tcp(_) | Serve::Stream(_), _) => None,
         };
         if let Some(routes) = routes {
             book.commit(delta, routes, &mut control.made);

@@ -15,6 +15,7 @@ use crate::snapshot::book::Book;
 use crate::snapshot::cluster::Clusters;
 use crate::snapshot::plan::ListenerPlan;
 use crate::transport;
+use crate::upstream::carrier::Carriers;
 
 /// What makes snapshots; one at a time.
 pub(crate) struct Control {
@@ -29,6 +30,7 @@ pub(crate) struct Control {
     pub(crate) transports: transport::Book,
     /// The certificates that the last snapshot knew of.
     pub(crate) certificates: u64,
+    pub(crate) carriers: Carriers,
 }
 
 /// A listener of the edge.
@@ -49,8 +51,8 @@ impl Edge {
 
     /// Whether its connections can go on with the other.
     pub(crate) fn serves_like(&self, other: &routing::Listener) -> bool {
-        use routing::Serve::{Http, Tcp};
-        matches!((&self.listener.serve, &other.serve), (Http(_), Http(_)) | (Tcp(_), Tcp(_)))
+        use routing::Serve::Http;
+        matches!(self.listener.serve, Http(_)) == matches!(other.serve, Http(_))
     }
 }
 
@@ -67,6 +69,7 @@ impl Control {
             keys: 0,
             transports,
             certificates: 0,
+            carriers: Carriers::default(),
         }
     }
 }
@@ -75,7 +78,7 @@ impl Control {
 pub(crate) fn policies<'a>(plans: impl Iterator<Item = &'a ListenerPlan>) -> Vec<Arc<Policy>> {
     let routes = plans.filter_map(|plan| match &plan.serve {
         crate::snapshot::plan::Serve::Http(routes) => Some(routes),
-        crate::snapshot::plan::Serve::Tcp(_) => None,
+        crate::snapshot::plan::Serve::Tcp(_) | crate::snapshot::plan::Serve::Stream(_) => None,
     });
     let guards =
         routes.flat_map(|routes| routes.iter()).filter_map(|route| route.guard.as_ref()?.limits.as_ref());

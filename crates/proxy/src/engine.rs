@@ -274,6 +274,7 @@ impl Shared {
         let version = self.certificates.as_ref().map_or(0, |certificates| certificates.version());
         let changed = control.transports.refresh() | (version != control.certificates);
         control.certificates = version;
+        control.carriers.refresh();
         if changed {
             self.publish(&mut control);
         }

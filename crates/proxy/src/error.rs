@@ -65,6 +65,15 @@ pub enum ApplyError {
         #[source]
         source: std::io::Error,
     },
+    /// A service cannot be called as was asked.
+    #[error("the service {service} cannot be called as it is declared")]
+    Upstream {
+        /// The service.
+        service: tutti_core::ServiceName,
+        /// Why.
+        #[source]
+        source: Box<crate::transport::TransportError>,
+    },
     /// The proxy is shutting down.
     #[error("the proxy is shutting down")]
     Closed,
@@ -73,9 +82,10 @@ pub enum ApplyError {
 impl Classify for ApplyError {
     fn kind(&self) -> Kind {
         match self {
-            ApplyError::Duplicate { .. } | ApplyError::Route { .. } | ApplyError::Transport { .. } => {
-                Kind::Invalid
-            }
+            ApplyError::Duplicate { .. }
+            | ApplyError::Route { .. }
+            | ApplyError::Transport { .. }
+            | ApplyError::Upstream { .. } => Kind::Invalid,
             ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
                 Kind::Conflict
             }
@@ -97,6 +107,7 @@ impl Classify for ApplyError {
         match self {
             ApplyError::Duplicate { .. } | ApplyError::Route { .. } => Some(code::BAD_ROUTING),
             ApplyError::Transport { .. } => Some(code::TLS_FILES),
+            ApplyError::Upstream { .. } => Some(code::UPSTREAM_TLS_FILES),
             ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
                 Some(code::PORT_TAKEN)
             }

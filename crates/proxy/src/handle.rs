@@ -274,7 +274,8 @@ fn listener(plan: &ListenerPlan, snapshot: &Snapshot) -> ListenerDescription {
             .get(slot)
             .map_or(String::new(), |cluster| format!("{}:{}", cluster.service, cluster.port))
     };
-    let (protocol, routes) = match &plan.serve {
+    let (protocol, mut routes): (_, Vec<RouteDescription>) = match &plan.serve {
+        Serve::Stream(_) => ("tcp", Vec::new()),
         Serve::Http(routes) => {
             let describe = |route: &Arc<crate::snapshot::plan::RoutePlan>| RouteDescription {
                 name: route.name.clone(),
@@ -287,6 +288,15 @@ fn listener(plan: &ListenerPlan, snapshot: &Snapshot) -> ListenerDescription {
             ("tcp", vec![RouteDescription { name: plan.name.to_string(), backends }])
         }
     };
+    let streams = plan.passthrough.iter().chain(match &plan.serve {
+        Serve::Stream(Some(route)) => Some(&**route),
+        _ => None,
+    });
+    let passed = streams.map(|stream| RouteDescription {
+        name: stream.route.name.clone(),
+        backends: stream.route.backends.iter().map(|backend| name(backend.slot)).collect(),
+    });
+    routes.extend(passed);
     let side = match plan.side {
         Side::Edge => "edge",
         Side::Door => "door",

@@ -21,6 +21,7 @@ pub struct Metrics {
     proxy_headers: Family<Counter>,
     /// What became of requests about which another service is asked, by service and result.
     pub external: Family<Counter>,
+    carried: Family<Counter>,
     /// Instances passed over for what their answers showed, by service and reason.
     pub ejections: Family<Counter>,
     /// Times that a circuit breaker opened, by service.
@@ -176,6 +177,14 @@ impl Metrics {
         self.handshakes.with(&[("listener", listener), ("result", result)]).inc();
     }
 
+    /// Counts what a connection whose bytes were passed on has carried, from the client and to it.
+    pub fn carried(&self, listener: &str, route: &str, (from, to): (u64, u64)) {
+        for (direction, bytes) in [("in", from), ("out", to)] {
+            let labels = [("listener", listener), ("route", route), ("direction", direction)];
+            self.carried.with(&labels).add(bytes);
+        }
+    }
+
     /// Counts a header of the PROXY protocol: `ok`, or why there was none.
     pub fn proxy_header(&self, listener: &str, result: &str) {
         self.proxy_headers.with(&[("listener", listener), ("result", result)]).inc();
@@ -192,6 +201,11 @@ impl Metrics {
             "tutti_proxy_proxy_headers_total",
             "Headers of the PROXY protocol: ok, or why there was none.",
             &self.proxy_headers,
+        );
+        page.family(
+            "tutti_proxy_carried_bytes_total",
+            "Bytes that were passed on as they are, of connections that have ended.",
+            &self.carried,
         );
     }
 

@@ -25,6 +25,7 @@ use crate::phase::record::Recorder;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Slot;
 use crate::snapshot::plan::ListenerPlan;
+use crate::upstream::carrier::Ends;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Driver, Pool};
 
@@ -80,6 +81,8 @@ pub struct Worker {
     pub stamps: RefCell<Stamps>,
     snapshot: RefCell<Arc<Snapshot>>,
     pools: RefCell<HashMap<u64, Arc<Pool>>>,
+    /// Connections that belong to one client.
+    private: RefCell<HashMap<(u64, Option<Ends>), Arc<Pool>>>,
     services: RefCell<Vec<Service>>,
     touched: Arc<Notify>,
     drivers: RefCell<JoinSet<()>>,
@@ -118,6 +121,29 @@ impl Worker {
         let metrics = Arc::clone(&self.shared.metrics);
         let pool = Arc::new(Pool::new(Arc::clone(endpoint), metrics, Arc::clone(&self.touched)));
         self.pools.borrow_mut().insert(endpoint.uid, Arc::clone(&pool));
+        pool
+    }
+
+    /// The connections to an endpoint for one client: its own, where connections say whom they are for.
+    pub fn pool_for(&self, endpoint: &Arc<Endpoint>, client: impl FnOnce() -> Option<Ends>) -> Arc<Pool> {
+        match &endpoint.carrier {
+            Some(carrier) if carrier.is_private() => self.private(endpoint, client()),
+            _ => self.pool(endpoint),
+        }
+    }
+
+    fn private(&self, endpoint: &Arc<Endpoint>, client: Option<Ends>) -> Arc<Pool> {
+        let mut pools = self.private.borrow_mut();
+        if let Some(pool) = pools.get(&(endpoint.uid, client)) {
+            pool.touch();
+            return Arc::clone(pool);
+        }
+        let (metrics, touched) = (Arc::clone(&self.shared.metrics), Arc::clone(&self.touched));
+        let pool = Arc::new(Pool::private(Arc::clone(endpoint), metrics, touched, client));
+        if pools.len() < limits::PRIVATE_POOLS {
+            pools.insert((endpoint.uid, client), Arc::clone(&pool));
+            self.touched.notify_one();
+        }
         pool
     }
 
@@ -211,6 +237,7 @@ pub async fn run(
         stamps: RefCell::default(),
         snapshot: RefCell::new(Arc::new(Snapshot::empty())),
         pools: RefCell::default(),
+        private: RefCell::default(),
         services: RefCell::default(),
         touched: Arc::new(Notify::new()),
         drivers: RefCell::default(),
@@ -349,19 +376,21 @@ impl Listeners {
 
 /// Closes connections to endpoints that take no traffic any more.
 fn close_pools(worker: &Worker, snapshot: &Snapshot) {
-    let mut pools = worker.pools.borrow_mut();
-    if pools.is_empty() {
+    let (mut pools, mut private) = (worker.pools.borrow_mut(), worker.private.borrow_mut());
+    if pools.is_empty() && private.is_empty() {
         return;
     }
     let ready: std::collections::HashSet<u64> =
         snapshot.clusters.iter().flat_map(|cluster| &cluster.ready).map(|endpoint| endpoint.uid).collect();
-    pools.retain(|uid, pool| {
+    let keep = |uid: &u64, pool: &Pool| {
         let kept = ready.contains(uid);
         if !kept {
             pool.close();
         }
         kept
-    });
+    };
+    pools.retain(|uid, pool| keep(uid, pool));
+    private.retain(|(uid, _), pool| keep(uid, pool));
 }
 
 async fn flush_log(worker: Rc<Worker>) {
@@ -380,6 +409,9 @@ async fn sweep_pools(worker: Rc<Worker>) {
             tokio::time::sleep(HOUSEKEEPING).await;
             let now = Instant::now();
             left = worker.pools.borrow().values().fold(false, |left, pool| pool.sweep(now) | left);
+            let mut private = worker.private.borrow_mut();
+            private.retain(|_, pool| pool.sweep(now) | pool.is_wanted(now));
+            left |= !private.is_empty();
         }
     }
 }

@@ -11,7 +11,7 @@ use tutti_ports::routing::{
 
 use super::types::gateway::ClientAuthMode;
 use super::types::{self, OneText};
-use super::{Overlay, acme, proxies, routes};
+use super::{Overlay, acme, proxies, routes, streams};
 use crate::app::Application;
 use crate::compose::environment::Environment;
 use crate::compose::paths;
@@ -34,7 +34,8 @@ pub(crate) fn gateway(
 ) -> Vec<Listener> {
     let routes = routes::routes(overlay, application, report);
     let node = overlay.tree.get("gateway");
-    if overlay.types.routes.is_empty() {
+    let (served, streams) = (!overlay.types.routes.is_empty(), has_streams(overlay));
+    if !served && !streams {
         if let Some(node) = node {
             let message = "`gateway` has no effect without `routes`: published ports are served where they are published";
             report.add(Problem::notice(code::NOT_HONOURED, message).at(node.span));
@@ -44,46 +45,63 @@ pub(crate) fn gateway(
     let default = types::Gateway::default();
     let said = overlay.types.gateway.as_ref().unwrap_or(&default);
     let mut reader = Reader { node, folder: &application.folder, env, report };
-    let Some(bind) = reader.place("listen", said.listen.as_ref(), || {
-        Some(published_root(&routes, application).unwrap_or(DEFAULT))
-    }) else {
-        return Vec::new();
-    };
-    let span = reader.span("trusted_proxies");
+    let (span, header_span) = (reader.span("trusted_proxies"), reader.span("proxy_protocol"));
     let carried = Transport {
         limits: super::limits::limits(said.limits.as_ref()),
         trusted_proxies: proxies::trusted(said, span, reader.report),
-        proxy_protocol: None,
-        tls: None,
+        ..Transport::default()
     };
-    let span = reader.span("proxy_protocol");
-    let headers = proxies::protocol(said, span, reader.report);
+    let headers = proxies::protocol(said, header_span, reader.report);
     let at = |key: &str| headers.as_ref().filter(|(_, at)| at.is_empty() || at.iter().any(|one| one == key));
     let proxied = |key: &str| Transport {
         proxy_protocol: at(key).map(|(protocol, _)| protocol.clone()),
         ..carried.clone()
     };
-    let plain = |serve| Listener { name: "gateway".to_owned(), bind, transport: proxied("listen"), serve };
-    let Some(https) = reader.place("https", said.https.as_ref(), || None) else {
-        reader.without_https(said);
-        return vec![plain(Serve::Http(routes))];
-    };
-    if https == bind {
-        let message = format!("HTTP and HTTPS cannot both be served at {https}");
-        reader.report.error(code::CONFLICT, reader.span("https"), message);
+    let https = reader.place("https", said.https.as_ref(), || None).filter(|_| served);
+    let streams = streams::streams(overlay, application, &proxied(""), https, reader.report);
+    let mut listeners = Vec::new();
+    if served {
+        let Some(bind) = reader.place("listen", said.listen.as_ref(), || {
+            Some(published_root(&routes, application).unwrap_or(DEFAULT))
+        }) else {
+            return Vec::new();
+        };
+        let plain =
+            |serve| Listener { name: "gateway".to_owned(), bind, transport: proxied("listen"), serve };
+        match https {
+            None => {
+                reader.without_https(said);
+                listeners.push(plain(Serve::Http(routes)));
+            }
+            Some(https) => {
+                if https == bind {
+                    let message = format!("HTTP and HTTPS cannot both be served at {https}");
+                    reader.report.error(code::CONFLICT, reader.span("https"), message);
+                }
+                let tls = reader.tls_with_acme(said, &routes);
+                let redirected = said.https_redirect.unwrap_or(true);
+                let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
+                listeners.push(plain(Serve::Http(first)));
+                let passthrough = streams.at_https;
+                let transport = Transport { tls: Some(tls), passthrough, ..proxied("https") };
+                let (name, serve) = ("gateway-https".to_owned(), Serve::Http(routes));
+                listeners.push(Listener { name, bind: https, transport, serve });
+            }
+        }
     }
-    let mut tls = reader.tls(said.tls.as_ref());
-    let asked = said.tls.as_ref().and_then(|tls| tls.acme.as_ref());
-    tls.acme = asked.map(|said| {
-        let node = node.and_then(|node| node.get("tls")?.get("acme"));
-        acme::read(said, node, &routes, (&application.folder, env), reader.report)
-    });
-    let transport = Transport { tls: Some(tls), ..proxied("https") };
-    let redirected = said.https_redirect.unwrap_or(true);
-    let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
-    let secure =
-        Listener { name: "gateway-https".to_owned(), bind: https, transport, serve: Serve::Http(routes) };
-    vec![plain(Serve::Http(first)), secure]
+    for stream in streams.listeners {
+        if listeners.iter().any(|other: &Listener| other.bind == stream.bind && stream.bind.port() != 0) {
+            let message = format!("{} is the address of the gateway, and of `{}`", stream.bind, stream.name);
+            reader.report.error(code::CONFLICT, Span::default(), message);
+        }
+        listeners.push(stream);
+    }
+    listeners
+}
+
+/// Whether any bytes are passed on.
+fn has_streams(overlay: &Overlay) -> bool {
+    !overlay.types.tcp_routes.is_empty() || !overlay.types.tls_routes.is_empty()
 }
 
 /// Answers every request with where it is served over HTTPS.
@@ -131,6 +149,16 @@ impl Reader<'_> {
         }
     }
 
+    fn tls_with_acme(&mut self, said: &types::Gateway, routes: &[Route]) -> Tls {
+        let mut tls = self.tls(said.tls.as_ref());
+        let asked = said.tls.as_ref().and_then(|tls| tls.acme.as_ref());
+        tls.acme = asked.map(|said| {
+            let node = self.node.and_then(|node| node.get("tls")?.get("acme"));
+            acme::read(said, node, routes, (self.folder, self.env), self.report)
+        });
+        tls
+    }
+
     fn tls(&mut self, said: Option<&types::Tls>) -> Tls {
         let Some(said) = said else { return Tls::default() };
         let node = self.node.and_then(|node| node.get("tls"));
@@ -172,7 +200,7 @@ impl Reader<'_> {
     }
 }
 
-fn address(listen: &OneText, span: Span, report: &mut Report) -> Option<SocketAddr> {
+pub(super) fn address(listen: &OneText, span: Span, report: &mut Report) -> Option<SocketAddr> {
     let text = match listen {
         OneText::Int(port) => port.to_string(),
         OneText::Text(text) => text.clone(),

@@ -52,6 +52,24 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
     routes
 }
 
+/// Where the bytes of a stream go: as for a route, without what is done to requests.
+pub(super) fn stream_backends(
+    to: &Targets,
+    node: &Node,
+    application: &Application,
+    report: &mut Report,
+) -> Vec<Backend> {
+    let (services, folder) = (&application.services, &application.folder);
+    let mut reader =
+        Reader { node, services, folder, production: false, common: &[], external: None, report };
+    let asked = types::Route { to: Some(to.clone()), ..types::Route::default() };
+    let backends = reader.backends(&asked);
+    if backends.iter().any(|backend| !backend.filters.is_empty()) {
+        reader.bad::<()>("to", "bytes that are passed on have no header fields to edit".to_owned());
+    }
+    backends
+}
+
 struct Reader<'a> {
     node: &'a Node,
     services: &'a IndexMap<ServiceName, Service>,

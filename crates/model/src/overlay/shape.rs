@@ -11,6 +11,7 @@ mod gateway;
 mod guard;
 mod limits;
 mod resilience;
+mod streams;
 mod upstream;
 
 use crate::compose::schema::values::TEXTS;
@@ -29,6 +30,8 @@ pub(super) static OVERLAY: Object = object(
         field("services", Shape::Map(Names::Resource, &Shape::OrNull(&Shape::Object(&SERVICE)))),
         field("gateway", Shape::Object(&gateway::GATEWAY)),
         field("routes", Shape::List(&Shape::Object(&ROUTE))),
+        field("tcp_routes", Shape::List(&Shape::Object(&streams::TCP_ROUTE))),
+        field("tls_routes", Shape::List(&Shape::Object(&streams::TLS_ROUTE))),
     ],
 );
 
@@ -75,6 +78,13 @@ static HEALTH: Object = object(
     ],
 );
 
+/// Where a route goes.
+const TO: Shape = Shape::Either(&[
+    Shape::Text,
+    Shape::Object(&WEIGHTED),
+    Shape::List(&Shape::Either(&[Shape::Text, Shape::Object(&WEIGHTED)])),
+]);
+
 static ROUTE: Object = object(
     "a route",
     &[
@@ -88,14 +98,7 @@ static ROUTE: Object = object(
         field("headers", Shape::Map(Names::Any, &CONDITION)),
         field("query", Shape::Map(Names::Any, &CONDITION)),
         field("when", Shape::Checked(crate::overlay::auth::when)),
-        field(
-            "to",
-            Shape::Either(&[
-                Shape::Text,
-                Shape::Object(&WEIGHTED),
-                Shape::List(&Shape::Either(&[Shape::Text, Shape::Object(&WEIGHTED)])),
-            ]),
-        ),
+        field("to", TO),
         field("strip_prefix", Shape::Bool),
         field("rewrite", Shape::Object(&REWRITE)),
         field("redirect", Shape::Object(&REDIRECT)),

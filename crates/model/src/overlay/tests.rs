@@ -629,7 +629,7 @@ fn https_is_an_address_with_certificates() {
     let both = listeners("{https: 8443, https_redirect: false}").unwrap();
     let routes = |at: usize| match &both[at].serve {
         Serve::Http(routes) => routes.clone(),
-        Serve::Tcp(_) => Vec::new(),
+        Serve::Tcp(_) | Serve::Stream(_) => Vec::new(),
     };
     assert_eq!(routes(0), routes(1));
     for (gateway, text) in [

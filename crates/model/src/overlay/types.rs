@@ -12,6 +12,7 @@ pub mod filters;
 pub mod gateway;
 mod guard;
 pub mod limits;
+pub mod streams;
 pub mod upstream;
 
 use schemars::JsonSchema;
@@ -37,6 +38,10 @@ pub struct Overlay {
     pub gateway: Option<Gateway>,
     /// The routes of the gateway, in the order of the file; the most specific one wins, as in the Gateway API.
     pub routes: Vec<Route>,
+    /// Ports whose bytes are passed on to a service.
+    pub tcp_routes: Vec<streams::TcpRoute>,
+    /// Connections of TLS that are passed on as they are, by the name that the client asks for.
+    pub tls_routes: Vec<streams::TlsRoute>,
 }
 
 /// Where an application runs.

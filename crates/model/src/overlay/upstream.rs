@@ -1,8 +1,10 @@
 //! `services.NAME.upstream` becomes the policy by which the proxy calls a service.
 
+mod carry;
 mod health;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -15,7 +17,8 @@ use super::Overlay;
 use super::apply::unknown;
 use super::routes::resilience;
 use super::types::upstream as types;
-use crate::app::Service;
+use crate::app::{Application, Service};
+use crate::compose::environment::Environment;
 use crate::diagnostic::Report;
 use crate::source::Span;
 use crate::value::duration;
@@ -27,16 +30,18 @@ const MINIMUM: u32 = 10;
 /// How services are called, as far as the overlay says.
 pub(crate) fn upstreams(
     overlay: &Overlay,
-    services: &IndexMap<ServiceName, Service>,
+    application: &Application,
+    env: &Environment,
     report: &mut Report,
 ) -> BTreeMap<ServiceName, Upstream> {
+    let services = &application.services;
     let mut out = BTreeMap::new();
     for (name, addition) in &overlay.types.services {
         let Some(upstream) = &addition.upstream else { continue };
         let node =
             overlay.tree.get("services").and_then(|all| all.get(name)).and_then(|one| one.get("upstream"));
         let Some((name, _)) = services.iter().find(|(other, _)| other.as_str() == name) else { continue };
-        let mut reader = Reader { node, services, report };
+        let mut reader = Reader { node, services, folder: &application.folder, env, report };
         let upstream = reader.upstream(name, upstream);
         out.insert(name.clone(), upstream);
     }
@@ -46,6 +51,8 @@ pub(crate) fn upstreams(
 struct Reader<'a> {
     node: Option<&'a Node>,
     services: &'a IndexMap<ServiceName, Service>,
+    folder: &'a Path,
+    env: &'a Environment,
     report: &'a mut Report,
 }
 
@@ -101,7 +108,9 @@ impl Reader<'_> {
         let outlier = upstream.outlier.as_ref().map(|outlier| self.outlier(outlier)).unwrap_or_default();
         let breaker = upstream.breaker.as_ref().and_then(|breaker| self.breaker(breaker));
         let retry_budget = upstream.retry_budget.as_ref().map(resilience::retry_budget);
-        Upstream { balance, outlier, breaker, retry_budget, concurrency, adaptive }
+        let proxy_protocol = upstream.proxy_protocol.map(carry::version);
+        let tls = upstream.tls.as_ref().and_then(|tls| self.tls(name, tls));
+        Upstream { balance, outlier, breaker, retry_budget, concurrency, adaptive, proxy_protocol, tls }
     }
 
     fn hash_on(&mut self, on: Option<&types::HashOn>) -> HashOn {

@@ -1,15 +1,19 @@
 //! The client's side: connections to servers that speak TLS.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use tokio_rustls::TlsConnector;
 
+pub use super::cause::{Cause, ServerHandshakeError};
 use super::key::Key;
-use super::{TlsInfo, info, provider, server};
+use super::{TlsInfo, Version, info, provider, server};
 use crate::stream::Stream;
 
 /// Whom to believe that it is the server.
@@ -35,7 +39,12 @@ pub struct Options {
     pub key: Option<Key>,
     /// Protocols of the application, the preferred one first (RFC 7301).
     pub alpn: Vec<Vec<u8>>,
+    /// The oldest version that is spoken; `None`: 1.2.
+    pub oldest: Option<Version>,
 }
+
+const NEW: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+const ALL: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 
 /// Why connections cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +79,10 @@ impl Client {
         let name = ServerName::try_from(options.server_name.clone());
         let name = name.map_err(|_| SetupError::Name(options.server_name.clone()))?;
         let builder = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .with_protocol_versions(match options.oldest {
+                Some(Version::Tls13) => NEW,
+                Some(Version::Tls12) | None => ALL,
+            })
             .map_err(SetupError::Crypto)?;
         let builder = match &options.trust {
             Trust::Machine => builder.with_root_certificates(machine()?),
@@ -88,6 +100,25 @@ impl Client {
         };
         config.alpn_protocols.clone_from(&options.alpn);
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    /// The same for other protocols of the application, with sessions of its own.
+    pub fn speaking(&self, alpn: &[&str]) -> Self {
+        let mut config = ClientConfig::clone(self.connector.config());
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config.resumption = Resumption::default();
+        Self { connector: TlsConnector::from(Arc::new(config)), name: self.name.clone() }
+    }
+
+    /// Makes a handshake on a fresh stream, within a time, and says what was wrong in words that help.
+    pub async fn secure(
+        &self,
+        stream: Stream,
+        timeout: Duration,
+    ) -> Result<(Stream, TlsInfo), ServerHandshakeError> {
+        let made = tokio::time::timeout(timeout, self.connect(stream)).await;
+        let failed = |source: io::Error| ServerHandshakeError { cause: Cause::of(&source), source };
+        made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(failed)
     }
 
     /// Makes a handshake on a fresh stream. The caller bounds the time.

@@ -10,6 +10,7 @@
 //! | [`client`] | [`Client`]: how connections to servers are made |
 //! | [`hello`] | the first message, read without a handshake, so that a connection can be passed on by its name |
 
+mod cause;
 pub mod client;
 mod gate;
 pub mod hello;

@@ -160,7 +160,7 @@ fn client(authority: &Authority, name: &str, alpn: &[&str]) -> Client {
 fn showing(authority: &Authority, name: &str, alpn: &[&str], key: Option<Key>) -> Client {
     let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let trust = Trust::Authorities(authority.pem.clone());
-    Client::new(&ClientOptions { trust, server_name: name.to_owned(), key, alpn }).unwrap()
+    Client::new(&ClientOptions { trust, server_name: name.to_owned(), key, alpn, oldest: None }).unwrap()
 }
 
 async fn connect(client: &Client, addr: &Addr) -> std::io::Result<(Stream, TlsInfo)> {

@@ -9,6 +9,7 @@ mod content;
 pub mod guard;
 mod limits;
 mod resilience;
+mod stream;
 mod transport;
 mod upstream;
 
@@ -32,12 +33,13 @@ pub use resilience::{
     Abort, Adaptive, AdaptiveRule, Concurrency, DeadlineRule, Fallback, FallbackOn, FallbackTo, FaultRule,
     Hedge, HedgeAfter, NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
 };
+pub use stream::StreamRoute;
 pub use transport::{
     CertificateFiles, ClientAuth, ForwardedHeader, ProxyProtocol, Tls, TlsVersion, Transport, TrustedProxies,
 };
 pub use upstream::{
-    Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, Rate, SameSite, SlowStart, Sticky,
-    Subset, SuccessRate, Upstream,
+    Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, ProxyVersion, Rate, SameSite,
+    SlowStart, Sticky, Subset, SuccessRate, Upstream, UpstreamTls,
 };
 
 /// All listeners of the edge.
@@ -69,6 +71,9 @@ pub enum Serve {
     Http(Vec<Route>),
     /// Bytes to one service.
     Tcp(Backend),
+    /// Bytes of every connection by this route; `None`: only of those of TLS that [`Transport::passthrough`] has a route for, and
+    /// others are refused.
+    Stream(Option<Box<StreamRoute>>),
 }
 
 /// A rule: which requests, what is done to them, and where they go.

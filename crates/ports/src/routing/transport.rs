@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::StreamRoute;
 use super::cidr::Cidr;
 use super::limits::ClientLimits;
 use crate::certificates::Acme;
@@ -20,6 +21,9 @@ pub struct Transport {
     pub trusted_proxies: TrustedProxies,
     /// Who begins connections with a header of the PROXY protocol; `None`: nobody.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Which connections of TLS are not opened but passed on as they are, by the name that the client asks for. Those that no
+    /// route is for are opened, if there is [`Transport::tls`].
+    pub passthrough: Vec<StreamRoute>,
 }
 
 /// Who begins connections with a header of the PROXY protocol (HAProxy's specification, versions 1 and 2).

@@ -21,4 +21,5 @@ pub mod retry;
 pub mod rewrite;
 pub mod router;
 pub mod shared;
+pub mod sni;
 pub mod trace;

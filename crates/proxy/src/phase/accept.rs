@@ -6,25 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use tokio::time::Instant;
-use tutti_core::{Origin, code, limits};
+use tutti_core::limits;
 use tutti_net::server::{self, Admission, Refusal, Settings, StreamHandler};
 use tutti_net::transport::{Failure, Transport};
-use tutti_net::tunnel::{Tunnelled, tunnel};
 use tutti_net::{Body, ConnectionInfo, DrainSignal, Listener, LocalHandler, MinRate, Stream, serve_local};
 
-use super::choose::{self, Tried};
-use super::observe;
-use super::record::Entry;
-use super::respond::CountedTunnel;
+use super::carry::{self, Carried};
 use crate::clients::Client;
-use crate::model::outlier::Outcome;
-use crate::snapshot::plan::{ListenerPlan, Serve, Side, Target};
+use crate::snapshot::plan::{ListenerPlan, Serve, Side};
+use crate::upstream::carrier::Carries;
 use crate::worker::Worker;
 
 /// How long a client may say nothing at a door before it is taken for one that waits for the server to speak first, as
 /// those of databases and mail servers do.
 const SILENCE: Duration = Duration::from_millis(500);
+
+/// The first byte of a record that holds a handshake of TLS (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 type Plan = Rc<RefCell<Arc<ListenerPlan>>>;
 
@@ -42,7 +40,7 @@ pub async fn run(worker: Rc<Worker>, plan: Plan, listener: Listener, drain: Drai
     let handler = Arc::new(Connections { worker, plan });
     let served = match current.serve {
         Serve::Http(_) => serve_local(listener, handler, settings, drain).await,
-        Serve::Tcp(_) => server::serve_streams(listener, handler, settings, drain).await,
+        Serve::Tcp(_) | Serve::Stream(_) => server::serve_streams(listener, handler, settings, drain).await,
     };
     if served.cut > 0 {
         tracing::warn!(listener = %current.name, connections = served.cut, "connections were cut at the end of a drain");
@@ -66,6 +64,10 @@ impl Connections {
             tracing::debug!(%error, peer = %connection.peer, "a connection did not begin");
             shared.metrics.proxy_header(&plan.name, error.as_str());
             return self.worker.recorder.unproxied(&plan, connection, error.reason());
+        }
+        if let Err(failure @ Failure::NoRoute) = &result {
+            self.worker.recorder.unrouted(&plan, connection);
+            return shared.metrics.handshake(&plan.name, failure.as_str());
         }
         if connection.proxied.is_some() {
             shared.metrics.proxy_header(&plan.name, "ok");
@@ -156,14 +158,28 @@ impl StreamHandler for Connections {
 
     async fn handle(&self, stream: Stream, connection: &ConnectionInfo) {
         let plan = Arc::clone(&self.plan.borrow());
-        let target = match &plan.serve {
-            Serve::Tcp(target) => *target,
-            Serve::Http(routes) => match routes.otherwise {
-                Some(target) => target,
+        let carried = match (&connection.passed, &plan.serve) {
+            (Some(passed), _) => match Carried::passed(&self.worker, &plan, passed) {
+                Some(carried) => carried,
+                // Its route went away in this moment.
+                None => return,
+            },
+            (None, Serve::Tcp(target)) => Carried::to(&self.worker, *target, Carries::Bytes),
+            (None, Serve::Stream(Some(stream))) => match Carried::by(&self.worker, stream, Carries::Bytes) {
+                Some(carried) => carried,
+                None => return,
+            },
+            (None, Serve::Stream(None)) => return,
+            (None, Serve::Http(routes)) => match routes.otherwise {
+                // A peer that speaks TLS itself to a service that wants it.
+                Some(target) if stream.first_seen() == Some(TLS_HANDSHAKE) => {
+                    Carried::to(&self.worker, target, Carries::Sealed)
+                }
+                Some(target) => Carried::to(&self.worker, target, Carries::Bytes),
                 None => return,
             },
         };
-        carry(&self.worker, &plan, target, stream, connection).await;
+        carry::run(&self.worker, &plan, carried, stream, connection).await;
     }
 
     fn transport(&self) -> Option<Arc<Transport>> {
@@ -173,76 +189,4 @@ impl StreamHandler for Connections {
     fn begun(&self, connection: &ConnectionInfo, result: Result<(), &Failure>) {
         self.count(connection, result);
     }
-}
-
-/// Carries a connection's bytes to an instance. Another instance is tried as long as none has accepted.
-async fn carry(
-    worker: &Worker,
-    plan: &Arc<ListenerPlan>,
-    target: Target,
-    client: Stream,
-    connection: &ConnectionInfo,
-) {
-    let mut entry = Entry::tcp(&worker.recorder, plan, connection);
-    let peer = connection.peer.socket_addr().map(|peer| peer.ip());
-    let asked = choose::asked_by_address(worker, target.slot, worker.begin(target.slot), peer);
-    let Ok(permit) = observe::admit(worker, target.slot) else {
-        entry.fault = Some((code::BREAKER_OPEN, Origin::Upstream));
-        entry.status = 503;
-        return;
-    };
-    let Ok(mut chosen) = choose::first(worker, target.slot, asked, None).await else {
-        entry.fault = Some((code::NO_INSTANCE, Origin::Upstream));
-        entry.status = 503;
-        return;
-    };
-    let held_until = Instant::now() + worker.shared.options.ready_wait;
-    let mut tried = Tried::default();
-    let upstream = loop {
-        let endpoint = Arc::clone(chosen.endpoint());
-        entry.chosen = Some(chosen);
-        entry.attempts += 1;
-        let options = &worker.shared.options;
-        let began = std::time::Instant::now();
-        let error = match worker.pool(&endpoint).connect(options.connect_timeout).await {
-            Ok(upstream) => {
-                observe::tried(worker, target.slot, &endpoint, began, Outcome::Fine);
-                break upstream;
-            }
-            Err(error) => error,
-        };
-        if error.is_ours() {
-            tracing::warn!(%error, "a connection is given up: this process lacks what another one takes");
-            entry.fault = Some((code::OVERLOADED, Origin::Us));
-            entry.status = 503;
-            return;
-        }
-        observe::tried(worker, target.slot, &endpoint, began, Outcome::Local);
-        if endpoint.cool(worker.now(), options.cool_off) {
-            worker.shared.catalog.suspect(&endpoint.instance, &tutti_core::error::chain(&error));
-        }
-        tried.add(endpoint.uid);
-        let other = if entry.attempts < options.tries {
-            choose::now(worker, target.slot, asked, &tried)
-        } else {
-            None
-        };
-        let next = match other {
-            Some(other) => Some(other),
-            None => choose::again(worker, target.slot, asked, held_until).await,
-        };
-        let Some(next) = next else {
-            entry.fault = Some((code::UPSTREAM_REFUSED, Origin::Upstream));
-            entry.status = 502;
-            return;
-        };
-        chosen = next;
-    };
-    // The connection was made: that is all that can be said of a service whose bytes are not understood.
-    drop(permit);
-    entry.status = 200;
-    let _counted = CountedTunnel::begin(Arc::clone(&worker.shared.metrics));
-    let Tunnelled { a_to_b, b_to_a, .. } =
-        tunnel(client, upstream, worker.shared.options.tunnel_idle_timeout).await;
-    entry.tunnelled = (a_to_b, b_to_a);
 }

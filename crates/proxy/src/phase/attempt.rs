@@ -20,6 +20,7 @@ use crate::model::retry::Trouble;
 use crate::page::Form;
 use crate::snapshot::cluster::is_h2c;
 use crate::snapshot::plan::{RoutePlan, Target};
+use crate::upstream::carrier;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{DialError, Place, Pool};
 
@@ -158,7 +159,7 @@ async fn attempt(
     idempotent: bool,
 ) -> Result<Sent, Failed> {
     let worker = exchange.worker;
-    let pool = worker.pool(endpoint);
+    let pool = worker.pool_for(endpoint, || carrier::ends(exchange.connection, exchange.entry.client));
     let timeout = worker.shared.options.connect_timeout;
     if h2 {
         let (mut connection, place) = match pool.share(timeout, |driver| worker.own(driver)).await {
@@ -216,11 +217,13 @@ fn refused(
     suspect(exchange, endpoint, &text);
     let kind = match error {
         DialError::Connect(error) => error.kind(),
-        DialError::Handshake(_) | DialError::JustFailed => Kind::Unavailable,
+        DialError::Begin(_) | DialError::Handshake(_) | DialError::JustFailed => Kind::Unavailable,
     };
     let message = format!("no connection to {} could be made: {text}", endpoint.service);
-    let fault = Fault::upstream(code::UPSTREAM_REFUSED, kind, &endpoint.hop, message, Retry::Safe);
-    Failed { fault: Box::new(fault), request, how: How::Refused }
+    let fault = Fault::upstream(error.code(), kind, &endpoint.hop, message, Retry::Safe);
+    // A certificate that is wrong is so in a moment too, so nobody waits for that.
+    let how = if error.code() == code::UPSTREAM_TLS { How::Broke } else { How::Refused };
+    Failed { fault: Box::new(fault), request, how }
 }
 
 /// A connection that failed before a response came.

@@ -92,7 +92,8 @@ async fn tries(worker: &Worker, question: &Question) -> Result<Answer, NoAnswer>
 
 async fn once(worker: &Worker, question: &Question, chosen: &InFlight) -> Result<Answer, NoAnswer> {
     let endpoint = chosen.endpoint();
-    let pool = worker.pool(endpoint);
+    // We ask for ourselves.
+    let pool = worker.pool_for(endpoint, || None);
     let timeout = worker.shared.options.connect_timeout;
     let request = || question.request.clone().map(Body::full);
     let chain = |error: &dyn std::error::Error| tutti_core::error::chain(error);

@@ -145,7 +145,8 @@ async fn send(worker: &Rc<Worker>, target: crate::snapshot::plan::Target, reques
     let asked = Asked::turn(worker.begin(target.slot));
     let Some(chosen) = choose::now(worker, target.slot, asked, &Tried::default()) else { return false };
     let endpoint = chosen.endpoint();
-    let pool = worker.pool(endpoint);
+    // Nobody waits for the answer, so the connection is for nobody.
+    let pool = worker.pool_for(endpoint, || None);
     let timeout = worker.shared.options.connect_timeout;
     let response = if is_h2c(endpoint.protocol, target.protocol) {
         let Ok((mut connection, _place)) = pool.share(timeout, |driver| worker.own(driver)).await else {

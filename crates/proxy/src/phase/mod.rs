@@ -3,6 +3,7 @@
 //! | phase | does | stops with |
 //! |---|---|---|
 //! | 1 [`accept`] | takes the connection, ends TLS, tells HTTP from bytes | |
+//! |   [`carry`] | instead of all that follows, for bytes that are not HTTP, and TLS that is passed on | |
 //! | 2 [`decode`] | brings path and host into one form, ends the hop-by-hop fields | 400, 501 |
 //! | 3 [`identify`] | client address, `X-Forwarded-*`, request id, trace | 421 |
 //! |   [`challenge`] | answers an authority that looks whether a name is ours | an answer |
@@ -26,6 +27,7 @@ pub mod accept;
 pub mod admit;
 pub mod attempt;
 pub mod call;
+pub mod carry;
 pub mod challenge;
 pub mod choose;
 pub mod content;

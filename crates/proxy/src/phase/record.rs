@@ -78,6 +78,12 @@ impl Recorder {
         self.unheard(listener, connection, (code::PROXY_HEADER, "TUT0573"), CLIENT_GONE, reason);
     }
 
+    /// No route is for the name that a client of TLS asks for.
+    pub fn unrouted(&self, listener: &ListenerPlan, connection: &ConnectionInfo) {
+        let reason = "no route is for the name that the client asks for";
+        self.unheard(listener, connection, (code::NO_STREAM_ROUTE, "TUT0576"), CLIENT_GONE, reason);
+    }
+
     /// Records what no handler saw; the reason stands where the path would.
     fn unheard(
         &self,

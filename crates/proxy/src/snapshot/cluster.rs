@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::model::balance::{Picker, hash, priority};
 use crate::model::budget::Allowance;
 use crate::resilience::gate::Gate;
+use crate::upstream::carrier::ByService;
 use crate::upstream::endpoint::{Endpoint, Load};
 use crate::upstream::guard::{self, Guard};
 use crate::upstream::sticky;
@@ -111,6 +112,8 @@ pub struct Clusters {
     names: Names,
     /// How services are called, as far as anything is said of them.
     policies: Policies,
+    /// How connections to them begin, where that is not plain.
+    carriers: ByService,
     /// What was compiled last, of which view and for how many slots.
     last: Option<Compiled>,
     /// Who waits before services and routes.
@@ -178,7 +181,7 @@ impl Clusters {
     }
 
     /// Says how services are called from now on.
-    pub fn call(&mut self, upstreams: BTreeMap<ServiceName, Upstream>) {
+    pub fn call(&mut self, upstreams: BTreeMap<ServiceName, Upstream>, carriers: ByService) {
         let same = self.policies.len() == upstreams.len()
             && upstreams
                 .iter()
@@ -187,6 +190,7 @@ impl Clusters {
             self.policies =
                 upstreams.into_iter().map(|(service, upstream)| (service, Arc::new(upstream))).collect();
             self.last = None;
+            self.carriers = carriers;
         }
     }
 
@@ -336,9 +340,11 @@ impl Clusters {
         let declared = spec.endpoints.iter().find(|endpoint| endpoint.port == port)?;
         let addr = Addr::from(declared.addr);
         let key = (spec.id.clone(), port);
+        let carrier = self.carriers.get(&spec.service).cloned();
         if let Some(known) = kept.get(&key).or_else(|| self.endpoints.get(&key))
             && known.addr == addr
             && known.protocol == declared.protocol
+            && known.carrier.as_ref().map(Arc::as_ptr) == carrier.as_ref().map(Arc::as_ptr)
         {
             return Some(Arc::clone(known));
         }
@@ -350,7 +356,9 @@ impl Clusters {
         self.uid += 1;
         let (service, id) = (spec.service.clone(), spec.id.clone());
         self.names.add(self.uid, &id, &addr);
-        Some(Arc::new(Endpoint::new(self.uid, service, id, addr, declared.protocol, load)))
+        let mut made = Endpoint::new(self.uid, service, id, addr, declared.protocol, load);
+        made.carrier = carrier;
+        Some(Arc::new(made))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod gates;
 pub mod members;
 pub mod plan;
 pub mod routes;
+pub mod streams;
 
 use std::sync::Arc;
 

@@ -15,6 +15,7 @@ use tutti_ports::routing::{
 use super::book::Book;
 use super::cluster::{Clusters, Slot};
 pub use super::routes::Routes;
+pub use super::streams::StreamPlan;
 use crate::config::{Balance, Options};
 use crate::content::ContentPlan;
 use crate::error::ApplyError;
@@ -50,6 +51,8 @@ pub struct ListenerPlan {
     pub trusted: TrustedProxies,
     /// What it serves.
     pub serve: Serve,
+    /// By which routes connections of TLS are passed on as they are.
+    pub passthrough: Vec<StreamPlan>,
     /// Header fields that only we set; `None`: none, or nobody has to be kept from setting them.
     pub identity: Option<Arc<Fields>>,
     /// Counts requests that no route matched.
@@ -81,6 +84,8 @@ pub enum Serve {
     Http(Box<Routes>),
     /// Bytes to one service.
     Tcp(Target),
+    /// Bytes by a route; `None`: only what is passed on, see [`ListenerPlan::passthrough`].
+    Stream(Option<Box<StreamPlan>>),
 }
 
 /// A backend.
@@ -222,10 +227,19 @@ impl Compiler<'_> {
         let serve = match &listener.serve {
             routing::Serve::Tcp(backend) => Serve::Tcp(self.target(&listener.name, backend).map_err(failed)?),
             routing::Serve::Http(_) => Serve::Http(Box::default()),
+            routing::Serve::Stream(None) => Serve::Stream(None),
+            routing::Serve::Stream(Some(route)) => {
+                Serve::Stream(Some(Box::new(self.stream(&listener.name, route).map_err(failed)?)))
+            }
         };
+        let passthrough = listener.transport.passthrough.iter();
+        let passthrough = passthrough
+            .map(|route| self.stream(&listener.name, route))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
         let plan = self.plan(&listener.name, key, (listener.bind, address), Side::Edge, serve);
         let (limits, trusted) = (&listener.transport.limits, &listener.transport.trusted_proxies);
-        Ok(ListenerPlan { limits: limits.clone(), trusted: trusted.clone(), ..plan })
+        Ok(ListenerPlan { limits: limits.clone(), trusted: trusted.clone(), passthrough, ..plan })
     }
 
     /// Compiles a door.
@@ -272,6 +286,7 @@ impl Compiler<'_> {
             limits: ClientLimits::default(),
             trusted: TrustedProxies::default(),
             serve,
+            passthrough: Vec::new(),
             identity,
             unmatched,
         }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +21,7 @@ use super::TransportError;
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What tells one state of a file from another: its time, its length, which file it is.
-type Stamp = Option<(i64, i64, u64, u64)>;
+pub type Stamp = Option<(i64, i64, u64, u64)>;
 
 /// The certificates of one listener's files.
 pub struct FileKeys {
@@ -107,7 +107,8 @@ impl Loaded {
     }
 }
 
-fn read_one(files: &CertificateFiles) -> Result<Key, TransportError> {
+/// Reads a certificate with its key.
+pub fn read_one(files: &CertificateFiles) -> Result<Key, TransportError> {
     let (chain, key) = (read(&files.cert)?, read(&files.key)?);
     let ocsp = files.ocsp.as_deref().map(read).transpose()?;
     let made = Key::from_pem(&chain, &key, ocsp).map_err(|source| TransportError::Key {
@@ -127,8 +128,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>, TransportError> {
 }
 
 fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
+    let paths = files.iter().flat_map(|one| [Some(&one.cert), Some(&one.key), one.ocsp.as_ref()]);
+    stamps_of(paths.flatten().collect())
+}
+
+/// The states of files.
+pub fn stamps_of(paths: Vec<&PathBuf>) -> Vec<Stamp> {
     let stamp =
         |metadata: Metadata| (metadata.mtime(), metadata.mtime_nsec(), metadata.len(), metadata.ino());
-    let paths = files.iter().flat_map(|one| [Some(&one.cert), Some(&one.key), one.ocsp.as_ref()]);
-    paths.flatten().map(|path| std::fs::metadata(path).ok().map(stamp)).collect()
+    paths.into_iter().map(|path| std::fs::metadata(path).ok().map(stamp)).collect()
 }

@@ -10,10 +10,11 @@ use std::sync::{Arc, Weak};
 use tutti_net::Transport;
 use tutti_net::tls::server::{self, ClientAuth, SetupError, Tickets};
 use tutti_net::tls::{Keys, Server, Version};
-use tutti_net::transport::Proxies;
+use tutti_net::transport::{Passing, Proxies};
 use tutti_ports::certificates::Certificates;
 use tutti_ports::routing::{self, Serve, Tls, TlsVersion};
 
+use crate::model::sni::Finder;
 use files::FileKeys;
 use keys::{Cache, ListenerKeys};
 
@@ -46,6 +47,9 @@ pub enum TransportError {
     /// TLS cannot be set up so.
     #[error("TLS cannot be set up")]
     Setup(#[source] SetupError),
+    /// TLS to a service cannot be set up so.
+    #[error("TLS to the service cannot be set up")]
+    Client(#[source] tutti_net::tls::client::SetupError),
 }
 
 /// Compiles transports, and keeps what outlives a configuration: keys of tickets, parsed certificates, what was
@@ -76,7 +80,7 @@ impl Book {
         listener: &routing::Listener,
     ) -> Result<Option<Arc<Transport>>, TransportError> {
         let carried = &listener.transport;
-        if carried.tls.is_none() && carried.proxy_protocol.is_none() {
+        if carried.tls.is_none() && carried.proxy_protocol.is_none() && carried.passthrough.is_empty() {
             self.known.remove(&listener.name);
             return Ok(None);
         }
@@ -91,7 +95,8 @@ impl Book {
             Some(tls) => Some(Arc::new(self.tls(&listener.name, tls, http)?)),
         };
         let proxies = carried.proxy_protocol.as_ref().map(proxies);
-        let made = Arc::new(Transport { proxies, tls, ..Transport::default() });
+        let passthrough = (!carried.passthrough.is_empty()).then(|| passing(&carried.passthrough));
+        let made = Arc::new(Transport { proxies, passthrough, tls });
         self.known.insert(listener.name.clone(), (listener.transport.clone(), http, Arc::clone(&made)));
         Ok(Some(made))
     }
@@ -156,4 +161,10 @@ fn proxies(said: &routing::ProxyProtocol) -> Proxies {
     let from = said.from.clone();
     let are = Box::new(move |address| from.iter().any(|range| range.contains(address)));
     Proxies { are, required: said.required }
+}
+
+/// By which routes connections of TLS are passed on.
+fn passing(routes: &[routing::StreamRoute]) -> Passing {
+    let finder = Finder::new(routes);
+    Box::new(move |hello| finder.find(hello.sni.as_deref(), &hello.alpn))
 }

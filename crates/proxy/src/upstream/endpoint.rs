@@ -10,6 +10,7 @@ use tutti_net::Addr;
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::routing::SlowStart;
 
+use super::carrier::Carrier;
 use super::passive::Passive;
 use crate::model::balance::ewma::Ewma;
 
@@ -64,6 +65,8 @@ pub struct Endpoint {
     pub addr: Addr,
     /// What it speaks.
     pub protocol: AppProtocol,
+    /// How connections to it begin; `None`: plainly.
+    pub carrier: Option<Arc<Carrier>>,
     /// As errors name it: `catalog (catalog-2 at 127.0.0.1:4001)`.
     pub hop: String,
     /// What is under way.
@@ -124,6 +127,7 @@ impl Endpoint {
             instance,
             addr,
             protocol,
+            carrier: None,
             hop,
             load,
             cost: Pace::default(),

@@ -1,5 +1,6 @@
 //! The way to the instances: endpoints, the choice among them, and each worker's connections to them.
 
+pub mod carrier;
 pub mod endpoint;
 pub mod guard;
 pub mod passive;

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tutti_core::limits;
+use tutti_core::{Code, code, limits};
 use tutti_net::h1::client::{Connection, Home};
 use tutti_net::{ConnectError, SendError, Stream, h1, h2 as http2};
 
+use super::carrier::{BeginError, Carries, Ends};
 use super::endpoint::Endpoint;
 use crate::metrics::Metrics;
 
@@ -23,6 +24,10 @@ pub struct Pool {
     idle: Mutex<Vec<Idle>>,
     shared: tokio::sync::Mutex<Multiplexed>,
     closed: AtomicBool,
+    /// For whom the connections are, if they belong to one client.
+    client: Option<Ends>,
+    /// When somebody asked for a connection; looked at only where they belong to one client.
+    asked: Mutex<Instant>,
     /// Tells the worker that something may have to be closed later.
     touched: Arc<Notify>,
 }
@@ -74,6 +79,9 @@ pub enum DialError {
     /// None could be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// It was accepted, and did not begin as it must.
+    #[error(transparent)]
+    Begin(BeginError),
     /// HTTP/2 could not be begun on it.
     #[error(transparent)]
     Handshake(#[from] SendError),
@@ -83,6 +91,14 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            DialError::Begin(error) if error.is_tls() => code::UPSTREAM_TLS,
+            _ => code::UPSTREAM_REFUSED,
+        }
+    }
+
     /// Whether this process or machine lacks what a connection takes.
     pub fn is_ours(&self) -> bool {
         matches!(self, DialError::Connect(error) if error.is_ours())
@@ -101,8 +117,37 @@ impl Pool {
             idle: Mutex::default(),
             shared: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
+            client: None,
+            asked: Mutex::new(Instant::now()),
             touched,
         }
+    }
+
+    /// An empty pool for one client.
+    pub fn private(
+        endpoint: Arc<Endpoint>,
+        metrics: Arc<Metrics>,
+        touched: Arc<Notify>,
+        client: Option<Ends>,
+    ) -> Self {
+        let mut pool = Self::new(endpoint, metrics, touched);
+        pool.client = client;
+        pool
+    }
+
+    /// Somebody asks for a connection of one client's.
+    pub fn touch(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether a client's pool may be needed again soon.
+    pub fn is_wanted(&self, now: Instant) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy =
+            |shared: &Multiplexed| shared.connections.iter().any(|one| one.used.load(Ordering::Relaxed) > 0);
+        now.saturating_duration_since(asked) < limits::POOL_IDLE_TIMEOUT
+            || self.idle() > 0
+            || self.shared.try_lock().map_or(true, |shared| busy(&shared))
     }
 
     /// An idle HTTP/1.1 connection that is still good, and was used within [`limits::POOL_FRESH`] if it must be `fresh`.
@@ -123,7 +168,7 @@ impl Pool {
 
     /// Makes an HTTP/1.1 connection, which comes back here.
     pub async fn dial(self: &Arc<Self>, timeout: Duration) -> Result<Connection, DialError> {
-        let stream = self.connect(timeout).await?;
+        let stream = self.open(timeout, Carries::Http1, self.client).await?;
         let home: Weak<dyn Home> = Arc::downgrade(&(Arc::clone(self) as Arc<dyn Home>));
         Ok(Connection::new(stream, &h1::Settings::default(), home))
     }
@@ -162,12 +207,27 @@ impl Pool {
     }
 
     async fn begin(&self, timeout: Duration) -> Result<(http2::client::Connection, Driver), DialError> {
-        let stream = self.connect(timeout).await?;
+        let stream = self.open(timeout, Carries::Http2, self.client).await?;
         Ok(http2::client::handshake(stream, &http2::Settings::default()).await?)
     }
 
-    /// Connects without keeping.
-    pub async fn connect(&self, timeout: Duration) -> Result<Stream, ConnectError> {
+    /// Makes a connection that is not kept, for what it will carry and for whom.
+    pub async fn open(
+        &self,
+        timeout: Duration,
+        carries: Carries,
+        client: Option<Ends>,
+    ) -> Result<Stream, DialError> {
+        let stream = self.connect(timeout).await?;
+        let Some(carrier) = &self.endpoint.carrier else { return Ok(stream) };
+        let begun = carrier.begin(stream, carries, client).await;
+        begun.map_err(|error| {
+            self.metrics.connect_failures.inc();
+            DialError::Begin(error)
+        })
+    }
+
+    async fn connect(&self, timeout: Duration) -> Result<Stream, ConnectError> {
         match Stream::connect(&self.endpoint.addr, timeout).await {
             Ok(stream) => {
                 self.metrics.connects.inc();

@@ -12,6 +12,7 @@
 mod auth;
 mod balance;
 mod bodies;
+mod carried;
 mod content;
 mod door;
 mod drain;
@@ -32,8 +33,10 @@ mod interop;
 mod live;
 mod mirror;
 mod overload;
+mod passed;
 mod policy;
 mod proxied;
+mod proxied_peers;
 mod retries;
 mod routing;
 mod slow;

@@ -104,7 +104,8 @@ pub fn secure(tls: Tls, serve: Serve) -> Routing {
 pub fn trusting(authority: &Authority, name: &str, alpn: &[&str]) -> Client {
     let alpn = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let trust = Trust::Authorities(authority.pem.clone());
-    Client::new(&ClientOptions { trust, server_name: name.to_owned(), key: None, alpn }).unwrap()
+    Client::new(&ClientOptions { trust, server_name: name.to_owned(), key: None, alpn, oldest: None })
+        .unwrap()
 }
 
 /// One request over a connection of its own.
@@ -208,6 +209,7 @@ async fn certificates_change_under_load_and_no_request_fails() {
                         server_name: "shop.test".into(),
                         key: None,
                         alpn: alpn.clone(),
+                        oldest: None,
                     };
                     let client = Client::new(&options).unwrap();
                     let answer = over(&client, edge, ask("shop.test")).await.unwrap();

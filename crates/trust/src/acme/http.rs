@@ -106,8 +106,13 @@ impl Shared {
             return Ok(client.clone());
         }
         let server_name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let options =
-            Options { trust: self.trust.clone(), server_name, key: None, alpn: vec![b"http/1.1".to_vec()] };
+        let options = Options {
+            trust: self.trust.clone(),
+            server_name,
+            key: None,
+            alpn: vec![b"http/1.1".to_vec()],
+            oldest: None,
+        };
         let client = tls::Client::new(&options).map_err(|error| Error::Other(error.into()))?;
         // An authority names a handful of hosts in its directory; one that names many gets no memory for it.
         if clients.len() < 16 {

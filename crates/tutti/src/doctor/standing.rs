@@ -44,7 +44,7 @@ fn runnable(application: &Application, service: &Service, data_dir: &Path, tools
 fn port(listener: &Listener) -> Finding {
     let serves = match &listener.serve {
         Serve::Http(_) => "HTTP",
-        Serve::Tcp(_) => "TCP",
+        Serve::Tcp(_) | Serve::Stream(_) => "TCP",
     };
     let subject = format!("{} ({})", listener.name, listener.bind);
     let error = match tutti_net::listen::check_free(listener.bind) {

@@ -25,7 +25,7 @@ pub(super) fn policy(routing: &Routing) -> Policy {
         .iter()
         .filter_map(|(listener, _)| match &listener.serve {
             Serve::Http(routes) => Some(routes),
-            Serve::Tcp(_) => None,
+            Serve::Tcp(_) | Serve::Stream(_) => None,
         })
         .flatten()
         .flat_map(|route| route.hosts.clone())

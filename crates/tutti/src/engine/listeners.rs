@@ -27,7 +27,15 @@ pub(super) fn listening(routing: &Routing, bound: &[ListenerDescription]) -> Vec
                     )
                 }
                 Serve::Tcp(backend) => ("tcp", BTreeSet::from([backend.service.to_string()])),
+                Serve::Stream(None) => ("tls", BTreeSet::new()),
+                Serve::Stream(Some(route)) => {
+                    let backends = route.backends.iter();
+                    ("tcp", backends.map(|backend| backend.service.to_string()).collect())
+                }
             };
+            let mut serves = serves;
+            let passed = listener.transport.passthrough.iter().flat_map(|route| &route.backends);
+            serves.extend(passed.map(|backend| backend.service.to_string()));
             let address = format!("{scheme}://{}", reachable(real));
             Listening { name: listener.name.clone(), address, serves: serves.into_iter().collect() }
         })

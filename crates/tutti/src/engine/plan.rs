@@ -80,7 +80,7 @@ fn routes(old: &Routing, new: &Routing) -> Vec<Change> {
 fn order(routing: &Routing) -> Vec<(&str, &str)> {
     let listeners = routing.listeners.iter().filter_map(|listener| match &listener.serve {
         Serve::Http(routes) => Some((listener, routes)),
-        Serve::Tcp(_) => None,
+        Serve::Tcp(_) | Serve::Stream(_) => None,
     });
     listeners
         .flat_map(|(listener, routes)| {

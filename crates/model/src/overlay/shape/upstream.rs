@@ -23,6 +23,22 @@ pub(in crate::overlay) static UPSTREAM: Object = object(
         field("adaptive", super::resilience::ADAPTIVE),
         field("outlier", Shape::Either(&[Shape::StrictBool, Shape::Object(&OUTLIER)])),
         field("breaker", Shape::Either(&[Shape::StrictBool, Shape::Object(&BREAKER)])),
+        field("proxy_protocol", Shape::OneOf(&["v1", "v2"])),
+        field("tls", Shape::Either(&[Shape::StrictBool, Shape::Object(&TLS)])),
+    ],
+);
+
+const FILLED: Shape = Shape::Checked(super::not_empty);
+
+static TLS: Object = object(
+    "TLS to a service",
+    &[
+        field("ca", FILLED),
+        field("server_name", FILLED),
+        field("cert", FILLED),
+        field("key", FILLED),
+        field("min_version", Shape::Scalar),
+        field("insecure_skip_verify", Shape::StrictBool),
     ],
 );
 

@@ -39,6 +39,51 @@ pub struct Upstream {
     pub outlier: Option<OutlierOrOff>,
     /// When the service is not called at all for a while: `true`, or the whole. Default: it is always called.
     pub breaker: Option<BreakerOrOn>,
+    /// Connections to it begin with a header of the PROXY protocol that says who the client is: `v1` or `v2`. A connection is then
+    /// for one client alone. Default: they do not.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// TLS is spoken to it: `true`, or how. Which HTTP is spoken over it is decided by the `protocol` of the service. Default:
+    /// it is not.
+    pub tls: Option<TlsOrOn>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// How TLS is spoken to a service.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TlsOrOn {
+    /// Whether at all.
+    Whether(bool),
+    /// How.
+    How(Box<UpstreamTls>),
+}
+
+/// How TLS is spoken to a service. Files are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTls {
+    /// The authorities that are believed, in PEM. Default: those that this machine trusts.
+    pub ca: Option<String>,
+    /// The name that is asked for (SNI), and that the certificate must be for. Default: the host of `external`, else the name of
+    /// the service.
+    pub server_name: Option<String>,
+    /// The certificate that is shown when the service asks for one, in PEM.
+    pub cert: Option<String>,
+    /// Its private key in PEM.
+    pub key: Option<String>,
+    /// The oldest version that is spoken: `1.2` or `1.3`. Default: `1.2`.
+    pub min_version: Option<String>,
+    /// INSECURE: believe anybody, whatever certificate is shown. Whoever sits in between can read and change everything.
+    pub insecure_skip_verify: bool,
 }
 
 /// When an instance is passed over.

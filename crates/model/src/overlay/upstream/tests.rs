@@ -163,3 +163,48 @@ routes:
     let problems = run("routes: [{to: {service: web, subset: {verson: 1}}}]").unwrap_err();
     assert!(problems.contains("did you mean `version`"), "{problems}");
 }
+
+#[test]
+fn what_carries_connections() {
+    use tutti_ports::routing::{ProxyVersion, TlsVersion};
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("certs")).unwrap();
+    for file in ["ca.pem", "own.pem", "own.key"] {
+        std::fs::write(dir.path().join("certs").join(file), "-").unwrap();
+    }
+    std::fs::write(dir.path().join("compose.yaml"), COMPOSE).unwrap();
+    let upstreams = |services: &str| {
+        std::fs::write(dir.path().join("tutti.yaml"), format!("services: {services}")).unwrap();
+        let loaded = load(&LoadOptions { folder: dir.path().to_owned(), ..LoadOptions::default() });
+        loaded.map(|loaded| loaded.application.routing.upstreams).map_err(|problems| problems.render(false))
+    };
+    let web = ServiceName::new("web").unwrap();
+    let made = upstreams(
+        "{web: {upstream: {proxy_protocol: v2, tls: {ca: certs/ca.pem, server_name: web.internal, cert: certs/own.pem,
+          key: ./certs/own.key, min_version: 1.3}}}}",
+    );
+    let made = made.unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(made[&web].proxy_protocol, Some(ProxyVersion::V2));
+    let tls = made[&web].tls.as_ref().unwrap();
+    assert_eq!((tls.server_name.as_str(), tls.min_version), ("web.internal", TlsVersion::Tls13));
+    assert!(tls.ca.as_ref().unwrap().is_absolute() && !tls.insecure_skip_verify);
+    assert!(tls.certificate.as_ref().unwrap().key.ends_with("certs/own.key"));
+    let name = |services: &str| upstreams(services).unwrap()[&web].tls.as_ref().unwrap().server_name.clone();
+    assert_eq!(name("{web: {upstream: {tls: true}}}"), "web");
+    assert_eq!(name("{web: {external: 'db.test:5432', upstream: {tls: {}}}}"), "db.test");
+    assert!(upstreams("{web: {upstream: {tls: false}}}").unwrap()[&web].tls.is_none());
+    for (upstream, text) in [
+        ("{proxy_protocol: v3}", "v3"),
+        ("{tls: {ca: certs/none.pem}}", "there is no file"),
+        ("{tls: {cert: certs/own.pem}}", "`cert` needs `key`"),
+        ("{tls: {key: certs/own.key}}", "`key` needs `cert`"),
+        ("{tls: {min_version: 1.1}}", "`1.1` is not a version"),
+        ("{tls: {server_name: 'https://web'}}", "neither a host name"),
+        ("{tls: {insecure_skip_verify: true, ca: certs/ca.pem}}", "`ca` has no effect"),
+        ("{tls: {verify: false}}", "verify"),
+    ] {
+        let problems = upstreams(&format!("{{web: {{upstream: {upstream}}}}}")).unwrap_err();
+        assert!(problems.contains(text), "{upstream}: {problems}");
+    }
+}

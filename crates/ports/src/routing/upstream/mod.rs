@@ -3,6 +3,7 @@
 
 mod balance;
 mod breaker;
+mod carry;
 mod outlier;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use super::{Adaptive, Concurrency, RetryBudget};
 
 pub use balance::{Algorithm, Balance, Failover, HashOn, SameSite, SlowStart, Sticky, Subset};
 pub use breaker::Breaker;
+pub use carry::{ProxyVersion, UpstreamTls};
 pub use outlier::{LatencyRule, Outlier, Rate, SuccessRate};
 
 /// How a service is called. The default suits a service that nothing is known of.
@@ -28,4 +30,8 @@ pub struct Upstream {
     pub concurrency: Option<Concurrency>,
     /// A limit of them that is found out.
     pub adaptive: Option<Adaptive>,
+    /// Whether connections to it begin with a header of the PROXY protocol that says who the client is.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// How TLS is spoken to it; `None`: it is not.
+    pub tls: Option<UpstreamTls>,
 }

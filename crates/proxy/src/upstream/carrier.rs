@@ -1,0 +1,256 @@
+//! How connections to a service's instances begin: with a header of the PROXY protocol, with TLS, with both in this order.
+//!
+//! The files of TLS are looked at again and again. What cannot be used (half of a renewal) is left, and what was there
+//! before stays in force; connections live on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tutti_core::{ServiceName, code, limits};
+use tutti_net::Stream;
+use tutti_net::proxy_protocol::{self, Version};
+use tutti_net::tls::client::{Client, Options, ServerHandshakeError, Trust};
+use tutti_net::tls::{self, Key};
+use tutti_ports::routing::{ProxyVersion, TlsVersion, Upstream, UpstreamTls};
+
+use crate::transport::TransportError;
+use crate::transport::files::{self, Stamp};
+
+/// Whom a connection is for, and what that client had connected to.
+pub type Ends = (SocketAddr, SocketAddr);
+
+/// What a connection will carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// Bytes.
+    Bytes,
+    /// Bytes that are not to be encrypted: the client has done so.
+    Sealed,
+}
+
+/// Why a connection that was accepted did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// The header of the PROXY protocol could not be sent.
+    #[error("the header of the PROXY protocol could not be sent")]
+    Header(#[source] io::Error),
+    /// There is no TLS.
+    #[error("no secure connection")]
+    Tls(#[source] ServerHandshakeError),
+    /// HTTP/2 is asked for, and the service did not agree on it.
+    #[error("no secure connection: the service does not speak HTTP/2 over TLS (ALPN)")]
+    NoHttp2,
+}
+
+impl BeginError {
+    /// Whether it is TLS that failed.
+    pub fn is_tls(&self) -> bool {
+        !matches!(self, BeginError::Header(_))
+    }
+}
+
+/// How the connections to one service begin.
+#[derive(Debug)]
+pub struct Carrier {
+    proxy: Option<Version>,
+    tls: Option<Secure>,
+}
+
+impl Carrier {
+    fn new(service: &ServiceName, upstream: &Upstream) -> Result<Option<Self>, TransportError> {
+        let proxy = upstream.proxy_protocol.map(|version| match version {
+            ProxyVersion::V1 => Version::V1,
+            ProxyVersion::V2 => Version::V2,
+        });
+        let tls = upstream.tls.as_ref().map(|rules| Secure::new(service, rules)).transpose()?;
+        Ok((proxy.is_some() || tls.is_some()).then_some(Self { proxy, tls }))
+    }
+
+    /// Whether connections belong to one client.
+    pub fn is_private(&self) -> bool {
+        self.proxy.is_some()
+    }
+
+    /// Begins a connection that was just made.
+    pub async fn begin(
+        &self,
+        mut stream: Stream,
+        carries: Carries,
+        client: Option<Ends>,
+    ) -> Result<Stream, BeginError> {
+        if let Some(version) = self.proxy {
+            let header = proxy_protocol::write(version, client);
+            stream.begin_with(&header).await.map_err(BeginError::Header)?;
+        }
+        let Some(tls) = self.tls.as_ref().filter(|_| carries != Carries::Sealed) else { return Ok(stream) };
+        let client = tls.client(carries);
+        let made = client.secure(stream, limits::UPSTREAM_TLS_TIMEOUT).await;
+        let (stream, told) = made.map_err(BeginError::Tls)?;
+        if carries == Carries::Http2 && !told.h2 {
+            return Err(BeginError::NoHttp2);
+        }
+        Ok(stream)
+    }
+}
+
+/// TLS to one service.
+#[derive(Debug)]
+struct Secure {
+    service: ServiceName,
+    rules: UpstreamTls,
+    current: ArcSwap<Current>,
+}
+
+#[derive(Clone, Debug)]
+struct Current {
+    /// Of the files, as they were when they were last looked at.
+    stamps: Vec<Stamp>,
+    http1: Client,
+    http2: Client,
+    bytes: Client,
+}
+
+impl Secure {
+    fn new(service: &ServiceName, rules: &UpstreamTls) -> Result<Self, TransportError> {
+        if rules.insecure_skip_verify {
+            tracing::warn!(
+                %service,
+                "INSECURE: the certificates of this service are not verified (insecure_skip_verify); \
+                 whoever sits in between can read and change everything"
+            );
+        }
+        let stamps = files::stamps_of(paths(rules));
+        let current = ArcSwap::from_pointee(Current::read(rules, stamps)?);
+        Ok(Self { service: service.clone(), rules: rules.clone(), current })
+    }
+
+    fn client(&self, carries: Carries) -> Client {
+        let current = self.current.load();
+        match carries {
+            Carries::Http1 => current.http1.clone(),
+            Carries::Http2 => current.http2.clone(),
+            Carries::Bytes | Carries::Sealed => current.bytes.clone(),
+        }
+    }
+
+    /// Looks at the files, and reads them if one has changed.
+    fn refresh(&self) {
+        let stamps = files::stamps_of(paths(&self.rules));
+        let current = self.current.load();
+        if current.stamps == stamps {
+            return;
+        }
+        match Current::read(&self.rules, stamps.clone()) {
+            Ok(newer) => {
+                self.current.store(Arc::new(newer));
+                tracing::info!(service = %self.service, "the files of TLS to a service were read again");
+            }
+            Err(error) => {
+                self.current.store(Arc::new(Current { stamps, ..Current::clone(&current) }));
+                tracing::warn!(
+                    code = %code::UPSTREAM_TLS_FILES, service = %self.service,
+                    error = %tutti_core::error::chain(&error),
+                    "changed files of TLS to a service cannot be used; those from before stay in force"
+                );
+            }
+        }
+    }
+}
+
+impl Current {
+    fn read(rules: &UpstreamTls, stamps: Vec<Stamp>) -> Result<Self, TransportError> {
+        let trust = match &rules.ca {
+            _ if rules.insecure_skip_verify => Trust::Anybody,
+            None => Trust::Machine,
+            Some(ca) => Trust::Authorities(files::read(ca)?),
+        };
+        let key = rules.certificate.as_ref().map(files::read_one).transpose()?;
+        let oldest = match rules.min_version {
+            TlsVersion::Tls12 => tls::Version::Tls12,
+            TlsVersion::Tls13 => tls::Version::Tls13,
+        };
+        let (server_name, key): (String, Option<Key>) = (rules.server_name.clone(), key);
+        let options = Options { trust, server_name, key, alpn: Vec::new(), oldest: Some(oldest) };
+        let bytes = Client::new(&options).map_err(TransportError::Client)?;
+        let (http1, http2) = (bytes.speaking(&["http/1.1"]), bytes.speaking(&["h2"]));
+        Ok(Self { stamps, http1, http2, bytes })
+    }
+}
+
+fn paths(rules: &UpstreamTls) -> Vec<&PathBuf> {
+    let shown = rules.certificate.as_ref();
+    let files = [rules.ca.as_ref(), shown.map(|files| &files.cert), shown.map(|files| &files.key)];
+    files.into_iter().flatten().collect()
+}
+
+/// The carriers of all services that have one.
+#[derive(Debug, Default)]
+pub struct Carriers {
+    known: HashMap<ServiceName, (Upstream, Arc<Carrier>)>,
+}
+
+/// Carriers by service.
+pub type ByService = HashMap<ServiceName, Arc<Carrier>>;
+
+impl Carriers {
+    /// Makes what is asked for; what is known stays, with its sessions. Nothing changes if something cannot be made.
+    pub fn compile(
+        &self,
+        upstreams: &BTreeMap<ServiceName, Upstream>,
+    ) -> Result<Self, (ServiceName, TransportError)> {
+        let mut made = HashMap::new();
+        for (service, upstream) in upstreams {
+            let asked = Upstream {
+                proxy_protocol: upstream.proxy_protocol,
+                tls: upstream.tls.clone(),
+                ..Upstream::default()
+            };
+            let known = self.known.get(service).filter(|(old, _)| *old == asked);
+            let carrier = match known {
+                Some((_, carrier)) => Some(Arc::clone(carrier)),
+                None => {
+                    Carrier::new(service, upstream).map_err(|error| (service.clone(), error))?.map(Arc::new)
+                }
+            };
+            if let Some(carrier) = carrier {
+                made.insert(service.clone(), (asked, carrier));
+            }
+        }
+        Ok(Self { known: made })
+    }
+
+    /// All of them.
+    pub fn by_service(&self) -> ByService {
+        self.known.iter().map(|(service, (_, carrier))| (service.clone(), Arc::clone(carrier))).collect()
+    }
+
+    /// Reads files again that have changed.
+    pub fn refresh(&self) {
+        for tls in self.known.values().filter_map(|(_, carrier)| carrier.tls.as_ref()) {
+            tls.refresh();
+        }
+    }
+}
+
+/// The ends of a connection as they are told: the client as it is believed to be, and what it had connected to.
+pub fn ends(connection: &tutti_net::ConnectionInfo, client: Option<std::net::IpAddr>) -> Option<Ends> {
+    let peer = connection.peer.socket_addr()?;
+    let to = match &connection.proxied {
+        Some(proxied) => proxied.to,
+        None => connection.local.socket_addr()?,
+    };
+    // Whom a proxy in front speaks for by a header field has no port that anybody knows.
+    let from = match client {
+        Some(client) if client.to_canonical() != peer.ip().to_canonical() => SocketAddr::new(client, 0),
+        _ => peer,
+    };
+    Some((from, to))
+}
