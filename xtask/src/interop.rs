@@ -11,7 +11,7 @@ use crate::shell;
 /// Try the data plane with programs of others.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these: `h2spec`, `smuggling`.
+    /// Only these: `h2spec`, `smuggling`, `grpc-web`.
     name: Vec<String>,
 }
 
@@ -22,7 +22,11 @@ struct Peer {
     fetch: fn() -> Result<()>,
 }
 
-const PEERS: &[Peer] = &[Peer { name: "h2spec", fetch: h2spec }, Peer { name: "smuggling", fetch: proxies }];
+const PEERS: &[Peer] = &[
+    Peer { name: "h2spec", fetch: h2spec },
+    Peer { name: "smuggling", fetch: proxies },
+    Peer { name: "grpc-web", fetch: grpc_web },
+];
 
 /// Runs the tests of the programs that are named, or of all.
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -37,7 +41,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for peer in PEERS.iter().filter(chosen) {
         fetch(peer);
         let mut cargo = shell::cargo();
-        let test = format!("interop::{}", peer.name);
+        let test = format!("interop::{}", peer.name.replace('-', "_"));
         cargo.args([
             "test",
             "-q",
@@ -88,6 +92,23 @@ fn h2spec() -> Result<()> {
         shell::succeeds(go.args(["install", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"]));
     if !made.context("is Go installed?")? {
         bail!("go install failed");
+    }
+    Ok(())
+}
+
+/// The client of gRPC-Web that browsers have, from the npm registry, with what a browser has beside it.
+fn grpc_web() -> Result<()> {
+    let folder = place("grpc-web");
+    if folder.join("node_modules/grpc-web").is_dir() {
+        return Ok(());
+    }
+    println!("fetching grpc-web from the npm registry");
+    std::fs::create_dir_all(&folder)?;
+    let mut npm = Command::new("npm");
+    npm.current_dir(&folder).args(["install", "--silent", "--no-audit", "--no-fund", "--prefix", "."]);
+    let made = shell::succeeds(npm.args(["grpc-web@2.1.1", "google-protobuf@4.0.3", "xhr2@0.2.1"]));
+    if !made.context("is Node.js installed?")? {
+        bail!("npm install failed");
     }
     Ok(())
 }

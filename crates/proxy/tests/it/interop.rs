@@ -63,3 +63,65 @@ async fn h2spec() {
 async fn smuggling() {
     crate::strict::differential::smuggling().await;
 }
+
+/// A service of gRPC for the client of browsers.
+async fn cart(request: Request<Body>) -> Response<Body> {
+    let (path, own) = (request.uri().path().to_owned(), request.headers().contains_key("x-own"));
+    let answer = Response::builder().header("content-type", "application/grpc");
+    let (mut sender, body) = Body::channel(1);
+    if path.ends_with("None") {
+        return answer
+            .header("grpc-status", "5")
+            .header("grpc-message", "no%20cart")
+            .body(Body::empty())
+            .unwrap();
+    }
+    tokio::spawn(async move {
+        let sent = request.into_body().collect(1 << 20).await.unwrap().0;
+        let many = if path.ends_with("Add") { 1 } else { 3 };
+        for _ in 0..many {
+            let _ = sender.send(sent.clone()).await;
+        }
+        if path.ends_with("Break") {
+            let _ = sender.abort("gone".into()).await;
+            return;
+        }
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", if own || many > 1 { "0" } else { "3" }.parse().unwrap());
+        let _ = sender.finish_with(trailers).await;
+    });
+    answer.body(body).unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs the JavaScript client of gRPC-Web"]
+async fn grpc_web() {
+    use tutti_ports::catalog::AppProtocol;
+    use tutti_ports::routing::{Backend, Match, PathMatch, Route};
+
+    let Some(modules) = program("grpc-web/node_modules") else { return };
+    let cart = upstream(cart).await;
+    let path = PathMatch::Grpc { service: Some("shop.Cart".into()), method: None };
+    let matches = vec![Match { path: Some(path), ..Match::default() }];
+    let route = Route { matches, ..Route::to("cart", Backend::new(name("cart"), 80, AppProtocol::H2c)) };
+    let tutti = Tutti::start(options(), vec![route], vec![passing("cart", 1, cart.addr)]).await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/interop/grpc_web.js");
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", modules).arg(script).arg(format!("http://{}", tutti.edge));
+    let output = run(command).await;
+    let heard = String::from_utf8_lossy(&output.stdout).into_owned();
+    let calls = "answer hi\nerror 5 no cart\nerror 12 TUT0501: ";
+    let expected = ["binary", "text"]
+        .map(|format| calls.lines().map(|line| format!("{format} {line}")).collect::<Vec<_>>());
+    let mut lines = heard.lines();
+    for line in expected.iter().flatten() {
+        assert!(
+            lines.next().is_some_and(|heard| heard.starts_with(line)),
+            "{line}: {heard}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    assert_eq!(lines.next(), Some("stream hi,hi,hi end"), "{heard}");
+    assert_eq!(lines.next(), Some("stream hi,hi,hi error 14 TUT0504: the answer broke off"), "{heard}");
+    println!("grpc-web: 8 calls of the JavaScript client, {heard}");
+}
