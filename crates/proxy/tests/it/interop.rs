@@ -125,3 +125,61 @@ async fn grpc_web() {
     assert_eq!(lines.next(), Some("stream hi,hi,hi error 14 TUT0504: the answer broke off"), "{heard}");
     println!("grpc-web: 8 calls of the JavaScript client, {heard}");
 }
+
+#[tokio::test]
+#[ignore = "starts nginx and HAProxy"]
+async fn proxy_protocol() {
+    use crate::proxied_peers as peers;
+    peers::haproxy_in_front().await;
+    peers::haproxy_behind().await;
+    peers::nginx_in_front().await;
+    peers::nginx_behind().await;
+}
+
+/// What slowhttptest (Debian) does to a server, and the switches for it: each with 400 connections for ten seconds.
+const SLOW: &[(&str, &[&str])] = &[
+    ("slow headers", &["-H", "-i", "1"]),
+    ("slow body", &["-B", "-i", "1", "-s", "8192"]),
+    ("slow read", &["-X", "-w", "10", "-y", "20", "-n", "1", "-z", "32", "-k", "3"]),
+    ("range", &["-R", "-a", "5", "-b", "3000"]),
+];
+
+/// Another client is unharmed while slowhttptest holds connections: each of its requests is answered, and soon.
+#[tokio::test]
+#[ignore = "starts slowhttptest"]
+async fn slowhttptest() {
+    let Some(program) = ["/usr/bin/slowhttptest", "/usr/local/bin/slowhttptest"]
+        .into_iter()
+        .find(|path| Path::new(path).is_file())
+    else {
+        println!("skipped: slowhttptest is not installed (Debian: apt install slowhttptest)");
+        return;
+    };
+    let upstream = upstream(|request: Request<Body>| async move {
+        let _ = request.into_body().collect(1 << 20).await;
+        Response::new(Body::from(vec![b'x'; 64 << 10]))
+    })
+    .await;
+    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, upstream.addr)]).await;
+    for (name, switches) in SLOW {
+        let mut command = Command::new(program);
+        command.args(["-c", "400", "-r", "200", "-l", "10", "-u", &format!("http://{}/", tutti.edge)]);
+        command.args(*switches);
+        let attack = tokio::spawn(run(command));
+        let (mut took, mut failed) = (Vec::new(), 0);
+        while !attack.is_finished() {
+            let began = std::time::Instant::now();
+            if get(tutti.edge, "/").await.status() != 200 {
+                failed += 1;
+            }
+            took.push(began.elapsed());
+        }
+        let output = attack.await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        took.sort();
+        let p99 = took[took.len() * 99 / 100];
+        println!("slowhttptest, {name}: {} other requests, {failed} failed, p99 {p99:?}", took.len());
+        assert!(failed == 0 && took.len() > 100, "{name}");
+        assert!(p99 < std::time::Duration::from_secs(1), "{name}: {p99:?}");
+    }
+}

@@ -48,9 +48,7 @@ fn start(name: &str, args: &[&str], folder: &Path, text: &str, at: SocketAddr) -
 }
 
 /// HAProxy in front of us: what it sends in each version and with every extension is understood.
-#[tokio::test]
-#[ignore = "starts HAProxy"]
-async fn haproxy_in_front() {
+pub async fn haproxy_in_front() {
     let echo = echo().await;
     let mut wanted = routing(Serve::Http(vec![to("a")]));
     let from = vec!["127.0.0.1".parse().unwrap()];
@@ -79,9 +77,7 @@ async fn haproxy_in_front() {
 }
 
 /// We in front of HAProxy, which refuses what is no header.
-#[tokio::test]
-#[ignore = "starts HAProxy"]
-async fn haproxy_behind() {
+pub async fn haproxy_behind() {
     let folder = tempfile::tempdir().unwrap();
     let at = free();
     let text = format!(
@@ -94,9 +90,7 @@ async fn haproxy_behind() {
 }
 
 /// We in front of nginx.
-#[tokio::test]
-#[ignore = "starts nginx"]
-async fn nginx_behind() {
+pub async fn nginx_behind() {
     let folder = tempfile::tempdir().unwrap();
     let at = free();
     let place = folder.path().display();
@@ -111,9 +105,7 @@ async fn nginx_behind() {
 }
 
 /// nginx in front of us, as a server of streams, if that module is there.
-#[tokio::test]
-#[ignore = "starts nginx"]
-async fn nginx_in_front() {
+pub async fn nginx_in_front() {
     let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
     if !module.is_file() {
         println!("skipped: {} is not installed", module.display());
