@@ -89,6 +89,8 @@ impl Ps {
             } else {
                 table.render(&context.out)
             });
+            let generation = format!("the data plane serves generation {}", overview.edge_generation);
+            context.say(&context.err.paint.on(Style::Dim, &generation));
         }
         Ok(0)
     }
