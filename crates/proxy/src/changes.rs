@@ -174,10 +174,10 @@ impl Shared {
 
     /// Takes new listeners and routes, or none of them.
     async fn all(&self, control: &mut Control, routing: Routing) -> Result<(), ApplyError> {
-        let carriers = control.carriers.compile(&routing.upstreams).map_err(|(service, source)| {
-            let source = Box::new(source);
-            ApplyError::Upstream { service, source }
-        })?;
+        let carriers = control
+            .carriers
+            .compile(&routing.upstreams)
+            .map_err(|(service, source)| ApplyError::Upstream { service, source })?;
         let routes = routing.listeners.iter().filter_map(|listener| match &listener.serve {
             routing::Serve::Http(routes) => Some(routes),
             routing::Serve::Tcp(_) | routing::Serve::Stream(_) => None,

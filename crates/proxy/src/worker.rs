@@ -82,12 +82,15 @@ pub struct Worker {
     snapshot: RefCell<Arc<Snapshot>>,
     pools: RefCell<HashMap<u64, Arc<Pool>>>,
     /// Connections that belong to one client.
-    private: RefCell<HashMap<(u64, Option<Ends>), Arc<Pool>>>,
+    private: RefCell<Private>,
     services: RefCell<Vec<Service>>,
     touched: Arc<Notify>,
     drivers: RefCell<JoinSet<()>>,
     me: Weak<Worker>,
 }
+
+/// Pools of one client's connections to an instance.
+type Private = HashMap<(u64, Option<Ends>), Arc<Pool>>;
 
 /// What a worker remembers of a service.
 struct Service {

@@ -37,7 +37,7 @@ pub struct Failed {
     /// What to tell the client if it is the last one.
     pub fault: Box<Fault>,
     /// The request, if it can be sent again as it is.
-    pub request: Option<Request<Body>>,
+    pub request: Option<Box<Request<Body>>>,
     /// What the failure says about the instance.
     pub how: How,
 }
@@ -119,7 +119,7 @@ pub async fn once(
                 }
             };
             let fault = Fault::upstream(code, Kind::Timeout, &endpoint.hop, text, retry);
-            Err(Failed { fault: Box::new(fault), request: unsent, how: How::Late })
+            Err(Failed { fault: Box::new(fault), request: unsent.map(Box::new), how: How::Late })
         }
     };
     if let Some(outcome) = outcome(&result) {
@@ -212,7 +212,7 @@ fn refused(
             format!("no connection to {} could be made for want of files or ports", endpoint.service);
         let fault = Fault::overloaded(message);
         let fault = Fault { retry: Retry::Unsafe, ..fault };
-        return Failed { fault: Box::new(fault), request, how: How::Broke };
+        return Failed { fault: Box::new(fault), request: request.map(Box::new), how: How::Broke };
     }
     suspect(exchange, endpoint, &text);
     let kind = match error {
@@ -223,7 +223,7 @@ fn refused(
     let fault = Fault::upstream(error.code(), kind, &endpoint.hop, message, Retry::Safe);
     // A certificate that is wrong is so in a moment too, so nobody waits for that.
     let how = if error.code() == code::UPSTREAM_TLS { How::Broke } else { How::Refused };
-    Failed { fault: Box::new(fault), request, how }
+    Failed { fault: Box::new(fault), request: request.map(Box::new), how }
 }
 
 /// A connection that failed before a response came.
@@ -265,7 +265,7 @@ fn broke(exchange: &Exchange<'_>, pool: &Pool, error: SendError, kept: bool, ide
             (fault, if kept { How::Stale } else { How::Broke })
         }
     };
-    Failed { fault: Box::new(fault), request: error.request.map(|request| *request), how }
+    Failed { fault: Box::new(fault), request: error.request, how }
 }
 
 fn lost(endpoint: &Endpoint) -> Failed {

@@ -102,7 +102,7 @@ pub async fn to(
         }
         let (how, retry) = (failed.how, failed.fault.retry);
         let Failed { fault, request: unsent, .. } = failed;
-        let again = unsent.or_else(|| kept.as_ref()?.again());
+        let again = unsent.map(|unsent| *unsent).or_else(|| kept.as_ref()?.again());
         let Some(again) = again.filter(|_| retry == Retry::Safe) else { return Err(Stop::Fail(fault)) };
         match round.next(exchange, &sending, how).await {
             Some(next) => (chosen, request) = (next, again),

@@ -205,7 +205,7 @@ impl Carriers {
     pub fn compile(
         &self,
         upstreams: &BTreeMap<ServiceName, Upstream>,
-    ) -> Result<Self, (ServiceName, TransportError)> {
+    ) -> Result<Self, (ServiceName, Box<TransportError>)> {
         let mut made = HashMap::new();
         for (service, upstream) in upstreams {
             let asked = Upstream {
@@ -217,7 +217,8 @@ impl Carriers {
             let carrier = match known {
                 Some((_, carrier)) => Some(Arc::clone(carrier)),
                 None => {
-                    Carrier::new(service, upstream).map_err(|error| (service.clone(), error))?.map(Arc::new)
+                    let failed = |error| (service.clone(), Box::new(error));
+                    Carrier::new(service, upstream).map_err(failed)?.map(Arc::new)
                 }
             };
             if let Some(carrier) = carrier {

@@ -253,7 +253,7 @@ async fn we_show_a_certificate_where_it_is_asked_for_and_files_are_read_again() 
 /// A server that reads a header of the PROXY protocol, and answers each request with it and the number of its connection.
 async fn reading() -> SocketAddr {
     let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let (addr, task) = raw_upstream(move |mut stream: Stream| {
+    let (addr, _) = raw_upstream(move |mut stream: Stream| {
         let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         async move {
             let mut seen = Vec::new();
@@ -281,7 +281,6 @@ async fn reading() -> SocketAddr {
         }
     })
     .await;
-    std::mem::forget(task);
     addr
 }
 

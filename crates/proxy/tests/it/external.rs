@@ -159,7 +159,7 @@ async fn a_service_decides_and_says_who_asks() {
     assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     let away = with(tutti.edge, "/", &[("authorization", "Bearer x")]).await;
     assert_eq!(
-        (away.status().as_u16(), &*away.headers()["location"].to_str().unwrap()),
+        (away.status().as_u16(), away.headers()["location"].to_str().unwrap()),
         (302, "https://login.test/?rd=x")
     );
     assert_eq!(
@@ -398,6 +398,42 @@ fn grpc(message: &[u8]) -> Response<Body> {
     Response::builder().header("content-type", "application/grpc").body(body).unwrap()
 }
 
+/// What the service of gRPC says of a path.
+fn decision(path: &str) -> Response<Body> {
+    let status = |code: u8| part(1, &[8, code]);
+    match path {
+        "/ok?secret=1&keep=2" => {
+            let parameter = [part(1, b"user"), part(2, b"a b")].concat();
+            let ok = [
+                part(2, &option("X-Auth-User", "ann", None)),
+                part(2, &option("x-list", "more", Some(true))),
+                part(2, &option(":path", "/evil", None)),
+                part(2, &option("host", "evil", None)),
+                part(5, b"authorization"),
+                part(5, b"host"),
+                part(6, &option("x-answer", "yes", None)),
+                part(7, &parameter),
+                part(8, b"secret"),
+            ];
+            grpc(&[status(0), part(3, &ok.concat())].concat())
+        }
+        "/denied" => {
+            let denied = [
+                part(1, &[8, 0xad, 0x02]), // 301
+                part(2, &option("location", "https://login.test/", None)),
+                part(3, b"elsewhere"),
+            ];
+            grpc(&[status(7), part(2, &denied.concat())].concat())
+        }
+        "/plain" => grpc(&status(16)),
+        "/contradiction" => grpc(&[status(0), part(2, &part(3, b"no"))].concat()),
+        "/nothing" => grpc(&[]),
+        "/garbage" => grpc(&[0xff, 0xff]),
+        "/failed" => Response::builder().header("grpc-status", "13").body(Body::empty()).unwrap(),
+        _ => Response::builder().status(404).body(Body::empty()).unwrap(),
+    }
+}
+
 #[tokio::test]
 async fn a_service_of_grpc_decides() {
     let asked = Arc::<Mutex<Vec<(HeaderMap, Attributes)>>>::default();
@@ -411,38 +447,7 @@ async fn a_service_of_grpc_decides() {
             let attributes = Check::decode(&body[5..]).unwrap().attributes.unwrap();
             let path = attributes.request.as_ref().unwrap().http.as_ref().unwrap().path.clone();
             seen.lock().unwrap().push((headers, attributes));
-            let status = |code: u8| part(1, &[8, code]);
-            match &*path {
-                "/ok?secret=1&keep=2" => {
-                    let parameter = [part(1, b"user"), part(2, b"a b")].concat();
-                    let ok = [
-                        part(2, &option("X-Auth-User", "ann", None)),
-                        part(2, &option("x-list", "more", Some(true))),
-                        part(2, &option(":path", "/evil", None)),
-                        part(2, &option("host", "evil", None)),
-                        part(5, b"authorization"),
-                        part(5, b"host"),
-                        part(6, &option("x-answer", "yes", None)),
-                        part(7, &parameter),
-                        part(8, b"secret"),
-                    ];
-                    grpc(&[status(0), part(3, &ok.concat())].concat())
-                }
-                "/denied" => {
-                    let denied = [
-                        part(1, &[8, 0xad, 0x02]), // 301
-                        part(2, &option("location", "https://login.test/", None)),
-                        part(3, b"elsewhere"),
-                    ];
-                    grpc(&[status(7), part(2, &denied.concat())].concat())
-                }
-                "/plain" => grpc(&status(16)),
-                "/contradiction" => grpc(&[status(0), part(2, &part(3, b"no"))].concat()),
-                "/nothing" => grpc(&[]),
-                "/garbage" => grpc(&[0xff, 0xff]),
-                "/failed" => Response::builder().header("grpc-status", "13").body(Body::empty()).unwrap(),
-                _ => Response::builder().status(404).body(Body::empty()).unwrap(),
-            }
+            decision(&path)
         }
     })
     .await;

@@ -47,7 +47,7 @@ async fn speaking_tls(authority: &Authority, name: &'static str, host: &str) -> 
     let keys = std::sync::Arc::new(Only(std::sync::Arc::new(key))) as std::sync::Arc<dyn Keys>;
     let bare = ServerOptions { alpn: Vec::new(), ..ServerOptions::default() };
     let tls = std::sync::Arc::new(Server::new(keys, &bare, &Tickets::new().unwrap()).unwrap());
-    let (addr, task) = raw_upstream(move |stream| {
+    let (addr, _) = raw_upstream(move |stream| {
         let tls = std::sync::Arc::clone(&tls);
         async move {
             let Ok((mut stream, _)) = tls.accept(stream).await else { return };
@@ -57,7 +57,6 @@ async fn speaking_tls(authority: &Authority, name: &'static str, host: &str) -> 
         }
     })
     .await;
-    std::mem::forget(task);
     addr
 }
 

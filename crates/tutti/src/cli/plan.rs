@@ -7,14 +7,14 @@ use crate::term::{Paint, Style, safe};
 pub(super) fn lines(plan: &Plan, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     if !plan.services.is_empty() {
-        lines.push(paint.on(Style::Bold, &"services"));
+        lines.push(paint.on(Style::Bold, "services"));
     }
     for one in &plan.services {
         let why = if one.why.is_empty() { String::new() } else { format!(": {}", one.why.join(", ")) };
         let mark = match one.action.as_str() {
-            "start" => paint.on(Style::Good, &"+"),
-            "stop" => paint.on(Style::Bad, &"-"),
-            _ => paint.on(Style::Warn, &"~"),
+            "start" => paint.on(Style::Good, "+"),
+            "stop" => paint.on(Style::Bad, "-"),
+            _ => paint.on(Style::Warn, "~"),
         };
         lines.push(format!("  {mark} {}  {}{}", safe(&one.service, false), one.action, safe(&why, false)));
     }
@@ -26,7 +26,7 @@ pub(super) fn lines(plan: &Plan, paint: Paint) -> Vec<String> {
     ];
     for (title, changes) in parts {
         if !changes.is_empty() {
-            lines.push(paint.on(Style::Bold, &title));
+            lines.push(paint.on(Style::Bold, title));
         }
         changes.iter().for_each(|change| one(change, paint, &mut lines));
     }
@@ -35,9 +35,9 @@ pub(super) fn lines(plan: &Plan, paint: Paint) -> Vec<String> {
 
 fn one(change: &Change, paint: Paint, lines: &mut Vec<String>) {
     let mark = match change.action.as_str() {
-        "added" => paint.on(Style::Good, &"+"),
-        "removed" => paint.on(Style::Bad, &"-"),
-        _ => paint.on(Style::Warn, &"~"),
+        "added" => paint.on(Style::Good, "+"),
+        "removed" => paint.on(Style::Bad, "-"),
+        _ => paint.on(Style::Warn, "~"),
     };
     lines.push(format!("  {mark} {}", safe(&change.name, false)));
     for field in &change.fields {
