@@ -141,6 +141,10 @@ codes! {
     METHOD_NOT_ALLOWED = 558, "The method is not allowed on this route";
     UNSUPPORTED_TYPE = 559, "The type or coding of the request's body is not taken";
     ANSWER_TOO_LARGE = 560, "The service's answer is too large";
+    NOT_AS_DESCRIBED = 561, "The request is not as the service's description says";
+    ANSWER_NOT_AS_DESCRIBED = 562, "The service's answer is not as its description says";
+    OPENAPI_FILE = 563, "A description of a service cannot be used";
+    NOT_DESCRIBED = 564, "The service's description has no such operation";
     CLIENT_SLOW = 565, "The client sends its request too slowly";
     REQUEST_FORGOTTEN = 570, "The request is not remembered";
     PROXY_HEADER = 573, "A proxy in front did not say for whom it connects";

@@ -392,3 +392,30 @@ pub const ACME_ORDER: Duration = Duration::from_secs(300);
 
 /// Largest answer of an ACME authority: a chain of certificates has some 10 kB.
 pub const ACME_ANSWER_BYTES: usize = 1 << 20;
+
+/// Most bytes of an OpenAPI description, with the files that it refers to; the largest public ones have some 10 MB.
+pub const OPENAPI_BYTES: u64 = 16 << 20;
+
+/// Most files of a description; that of one public cloud has 2,900.
+pub const OPENAPI_FILES: usize = 4_000;
+
+/// Most values in one file of a description, aliases unfolded.
+pub const OPENAPI_NODES: usize = 2_000_000;
+
+/// Most operations of a description.
+pub const OPENAPI_OPERATIONS: usize = 5_000;
+
+/// Deepest nesting of JSON that is held against a description: each level takes stack.
+pub const OPENAPI_DEPTH: usize = 64;
+
+/// Longest body that is held against a description, whatever its route says.
+pub const OPENAPI_BODY: u64 = 16 << 20;
+
+/// Bytes of bodies that one worker holds while they are looked at; what comes after is refused with 503.
+pub const OPENAPI_HELD_BYTES: usize = 64 << 20;
+
+/// Bodies longer than this are looked at on another thread, so that they hold nobody else up.
+pub const OPENAPI_INLINE_BYTES: usize = 16 << 10;
+
+/// Longest time in which a body is looked at.
+pub const OPENAPI_TIME: Duration = Duration::from_secs(2);

@@ -234,6 +234,7 @@ impl Shared {
             metrics: &self.metrics,
             options: &self.options,
             keyrings: &mut control.keyrings,
+            documents: &mut control.documents,
             made: &mut control.made,
             identity: identity.clone(),
         };
@@ -296,14 +297,14 @@ impl Shared {
 
     /// Changes single routes of a listener.
     fn edit(&self, control: &mut Control, name: &str, edits: Vec<RouteEdit>) -> Result<(), ApplyError> {
-        let Control { clusters, keyrings, made, edge: edges, .. } = &mut *control;
+        let Control { clusters, keyrings, documents, made, edge: edges, .. } = &mut *control;
         let none = || ApplyError::NoListener(name.to_owned());
         let edge = edges.iter_mut().find(|edge| edge.listener.name == name).ok_or_else(none)?;
         if !matches!(edge.plan.serve, Serve::Http(_)) {
             return Err(none());
         }
         let (metrics, options) = (&self.metrics, &self.options);
-        let mut compiler = Compiler { clusters, metrics, options, keyrings, made, identity: None };
+        let mut compiler = Compiler { clusters, metrics, options, keyrings, documents, made, identity: None };
         let failed = |source| ApplyError::Route { listener: name.to_owned(), source };
         let delta = edge.book.edits(name, edits, &mut compiler).map_err(failed)?;
         let named =

@@ -11,6 +11,7 @@ use tutti_ports::routing::{self, Routing};
 use crate::error::ApplyError;
 use crate::guard::auth::keyring::Keyrings;
 use crate::model::router::Made;
+use crate::openapi::document::Documents;
 use crate::snapshot::book::Book;
 use crate::snapshot::cluster::Clusters;
 use crate::snapshot::plan::ListenerPlan;
@@ -21,6 +22,8 @@ use crate::upstream::carrier::Carriers;
 pub(crate) struct Control {
     pub(crate) clusters: Clusters,
     pub(crate) keyrings: Keyrings,
+    /// Descriptions of services.
+    pub(crate) documents: Documents,
     pub(crate) made: Made,
     pub(crate) edge: Vec<Edge>,
     pub(crate) doors: BTreeMap<(ServiceName, u16), Arc<ListenerPlan>>,
@@ -61,6 +64,7 @@ impl Control {
         Self {
             clusters: Clusters::default(),
             keyrings: Keyrings::default(),
+            documents: Documents::default(),
             made: Made::default(),
             edge: Vec::new(),
             doors: BTreeMap::new(),

@@ -24,6 +24,7 @@ use crate::guard::auth::keyring::{Keeper, Keyrings};
 use crate::guard::store::LocalStore;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
+use crate::openapi::document::Document;
 use crate::phase::record::Recorder;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Sources;
@@ -224,6 +225,7 @@ fn spawn_control(shared: Arc<Shared>, mut changing: Changing) -> std::io::Result
                 tokio::time::interval(shared.options.certificate_look.max(Duration::from_millis(1)));
             look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             let mut followed = true;
+            let mut reading: Option<tokio::task::JoinHandle<()>> = None;
             loop {
                 let view = Arc::clone(&views.borrow_and_update());
                 shared.follow(view).await;
@@ -235,7 +237,16 @@ fn spawn_control(shared: Arc<Shared>, mut changing: Changing) -> std::io::Result
                         Step::Change(change) => changing.take(&shared, change).await,
                         Step::Clear => changing.clear(&shared).await,
                     },
-                    _ = look.tick() => shared.look().await,
+                    _ = look.tick() => {
+                        let documents = shared.look().await;
+                        // Descriptions may be large, so nobody waits for them to be read.
+                        if !documents.is_empty()
+                            && reading.as_ref().is_none_or(tokio::task::JoinHandle::is_finished)
+                        {
+                            let read = move || documents.iter().for_each(|one| one.refresh());
+                            reading = Some(tokio::task::spawn_blocking(read));
+                        }
+                    }
                 }
             }
         });
@@ -269,7 +280,7 @@ impl Shared {
     }
 
     /// Looks whether there are other certificates: they are shown at once, and are a generation of their own.
-    async fn look(&self) {
+    async fn look(&self) -> Vec<Arc<Document>> {
         let mut control = self.control.lock().await;
         let version = self.certificates.as_ref().map_or(0, |certificates| certificates.version());
         let changed = control.transports.refresh() | (version != control.certificates);
@@ -278,6 +289,7 @@ impl Shared {
         if changed {
             self.publish(&mut control);
         }
+        control.documents.all()
     }
 
     /// Takes a newer view into force; an older one is ignored.
@@ -314,9 +326,9 @@ impl Shared {
         let address =
             bound.map_err(|source| ApplyError::Bind { listener: name.clone(), address: bind, source })?;
         let backend = Backend::new(service.clone(), port, protocol);
-        let Control { clusters, doors, keyrings, made, .. } = &mut *control;
+        let Control { clusters, doors, keyrings, documents, made, .. } = &mut *control;
         let (metrics, options) = (&self.metrics, &self.options);
-        let mut compiler = Compiler { clusters, metrics, options, keyrings, made, identity: None };
+        let mut compiler = Compiler { clusters, metrics, options, keyrings, documents, made, identity: None };
         doors.insert((service.clone(), port), Arc::new(compiler.door(&name, &backend, key, address)?));
         let generation = self.publish(&mut control);
         drop(control);

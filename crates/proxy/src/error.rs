@@ -105,6 +105,7 @@ impl Classify for ApplyError {
 
     fn code(&self) -> Option<Code> {
         match self {
+            ApplyError::Route { source: RouteError::Description { .. }, .. } => Some(code::OPENAPI_FILE),
             ApplyError::Duplicate { .. } | ApplyError::Route { .. } => Some(code::BAD_ROUTING),
             ApplyError::Transport { .. } => Some(code::TLS_FILES),
             ApplyError::Upstream { .. } => Some(code::UPSTREAM_TLS_FILES),
@@ -137,11 +138,26 @@ pub struct Fault {
     pub message: String,
     /// After how many seconds it may be better.
     pub retry_after: Option<u32>,
+    /// What is not as described, one by one.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is not as described. Holds nothing of what stood there.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// `path`, `query`, `header`, `cookie` or `body`.
+    #[serde(rename = "in")]
+    pub place: &'static str,
+    /// The name of the parameter, or where in the body (JSON pointer).
+    pub name: String,
+    /// What was expected.
+    pub detail: String,
 }
 
 impl Fault {
     fn new(code: Code, kind: Kind, origin: Origin, status: StatusCode, message: String) -> Self {
-        Self { code, kind, origin, status, retry: Retry::Safe, hop: None, message, retry_after: None }
+        let (retry, hop, retry_after, problems) = (Retry::Safe, None, None, Vec::new());
+        Self { code, kind, origin, status, retry, hop, message, retry_after, problems }
     }
 
     /// The client's request cannot be accepted.
@@ -336,6 +352,38 @@ impl Fault {
     pub fn answer_too_large(hop: &str, limit: u64) -> Self {
         let message = format!("the answer is longer than {limit} bytes");
         Self::upstream(code::ANSWER_TOO_LARGE, Kind::Exhausted, hop, message, Retry::Unsafe)
+    }
+
+    /// The request is not as described.
+    pub fn not_as_described(status: StatusCode, problems: Vec<Problem>) -> Self {
+        let message = "the request is not as the service's description says".to_owned();
+        let fault = Self::new(code::NOT_AS_DESCRIBED, Kind::Invalid, Origin::Client, status, message);
+        Self { problems, ..fault }
+    }
+
+    /// There is no such operation.
+    pub fn not_described(status: StatusCode, message: String) -> Self {
+        Self::new(code::NOT_DESCRIBED, Kind::NotFound, Origin::Client, status, message)
+    }
+
+    /// The answer is not as described.
+    pub fn answer_not_as_described(hop: &str, problems: Vec<Problem>) -> Self {
+        let message = "the answer is not as the service's description says".to_owned();
+        let fault =
+            Self::upstream(code::ANSWER_NOT_AS_DESCRIBED, Kind::Internal, hop, message, Retry::Unsafe);
+        Self { problems, ..fault }
+    }
+
+    /// A request's body that failed before it was whole.
+    pub fn of_body(error: &tutti_net::BodyError) -> Self {
+        match error {
+            tutti_net::BodyError::TooLarge(limit) => Self::too_large(*limit as u64),
+            tutti_net::BodyError::Malformed(..) => {
+                Self::bad_request(format!("the request's body is malformed: {error}"))
+            }
+            tutti_net::BodyError::Slow(_, rate) => Self::slow_client(rate.bytes_per_second),
+            _ => Self::client_body(format!("the request's body did not come: {error}")),
+        }
     }
 
     /// The client's own body failed or stood still.

@@ -10,6 +10,7 @@
 //! | [`resilience`] | what a route does when things go wrong |
 //! | [`transport`] | what carries a listener, compiled: TLS with its certificates |
 //! | [`snapshot`] | what the data plane knows, compiled, immutable, shared by all workers |
+//! | [`openapi`] | what OpenAPI descriptions say of requests and answers |
 //! | [`guard`] | who may ask and how often: a route's guard, compiled, and the counts of its limits |
 //! | [`upstream`] | endpoints with their requests under way, and each worker's connections |
 //! | [`engine`] | starts the threads, makes snapshots of routes and catalog |
@@ -42,6 +43,7 @@ pub mod guard;
 pub mod handle;
 pub mod metrics;
 pub mod model;
+mod openapi;
 pub mod page;
 pub mod phase;
 pub mod resilience;

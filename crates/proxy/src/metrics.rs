@@ -57,6 +57,8 @@ pub struct Metrics {
     pub fallbacks: Counter,
     /// Requests under way.
     pub in_flight: Gauge,
+    /// Messages that were not as described, by route and by what they were.
+    pub described: Family<Counter>,
     /// Conditions of routes that could not be evaluated.
     pub conditions_failed: Counter,
     /// Requests refused before they were routed.
@@ -294,6 +296,11 @@ impl Metrics {
     }
 
     fn write_health(&self, page: &mut Page) {
+        page.family(
+            "tutti_proxy_openapi_violations_total",
+            "Requests and answers that were not as described, and bodies that were not looked at.",
+            &self.described,
+        );
         page.one(
             "tutti_proxy_hedges_total",
             "Requests to a second instance, since the first took long.",

@@ -75,6 +75,7 @@ pub fn for_strangers(fault: &Fault) -> Fault {
     let mut told = fault.clone();
     if fault.origin == Origin::Upstream {
         told.message = fault.code.title().to_owned();
+        told.problems.clear();
         told.hop = fault.hop.as_deref().and_then(|hop| hop.split(" (").next()).map(str::to_owned);
     }
     told
@@ -83,6 +84,7 @@ pub fn for_strangers(fault: &Fault) -> Fault {
 /// The answer to a request that failed. A HEAD request gets the head alone.
 pub fn render(fault: &Fault, form: Form, method: &Method, request_id: &str) -> Response<Bytes> {
     let (kind, body) = match form {
+        Form::Json if !fault.problems.is_empty() => ("application/problem+json", problem(fault, request_id)),
         Form::Json => ("application/json", json(fault, request_id)),
         Form::Html => ("text/html; charset=utf-8", html(fault, request_id)),
         Form::Grpc => ("application/grpc", String::new()),
@@ -115,6 +117,33 @@ fn json(fault: &Fault, request_id: &str) -> String {
         },
     };
     let mut text = serde_json::to_string(&body).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct ProblemDetails<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: String,
+    request_id: &'a str,
+    errors: &'a [crate::error::Problem],
+}
+
+fn problem(fault: &Fault, request_id: &str) -> String {
+    let details = ProblemDetails {
+        r#type: format!("urn:tutti:{}", fault.code),
+        title: fault.code.title(),
+        status: fault.status.as_u16(),
+        detail: &fault.message,
+        code: fault.code.to_string(),
+        request_id,
+        errors: &fault.problems,
+    };
+    let mut text = serde_json::to_string(&details).unwrap_or_default();
     text.push('\n');
     text
 }

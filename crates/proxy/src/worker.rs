@@ -77,6 +77,8 @@ pub struct Worker {
     pub mirrors: Cell<usize>,
     /// Bodies that are being compressed or decompressed.
     pub codings: Arc<AtomicUsize>,
+    /// Bytes of bodies that are held until they have been looked at.
+    pub held: Arc<AtomicUsize>,
     /// What callers are called, for those seen last.
     pub stamps: RefCell<Stamps>,
     snapshot: RefCell<Arc<Snapshot>>,
@@ -246,6 +248,7 @@ pub async fn run(
         drivers: RefCell::default(),
         mirrors: Cell::new(0),
         codings: Arc::default(),
+        held: Arc::default(),
         me: me.clone(),
         shared,
     });

@@ -3,6 +3,7 @@
 mod content;
 mod external;
 mod filters;
+mod openapi;
 pub(super) mod resilience;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,9 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
         let production = overlay.types.mode == types::Mode::Production;
         let (services, folder) = (&application.services, &application.folder);
         let external = overlay.types.gateway.as_ref().and_then(|gateway| gateway.external_auth.as_ref());
-        let mut reader = Reader { node, services, folder, production, common: &common, external, report };
+        let additions = &overlay.types.services;
+        let mut reader =
+            Reader { node, services, folder, additions, production, common: &common, external, report };
         if let Some(route) = reader.route(route, at) {
             if !names.insert(route.name.clone()) {
                 let message = format!("two routes are called `{}`", route.name);
@@ -60,8 +63,9 @@ pub(super) fn stream_backends(
     report: &mut Report,
 ) -> Vec<Backend> {
     let (services, folder) = (&application.services, &application.folder);
+    let additions = &BTreeMap::new();
     let mut reader =
-        Reader { node, services, folder, production: false, common: &[], external: None, report };
+        Reader { node, services, folder, additions, production: false, common: &[], external: None, report };
     let asked = types::Route { to: Some(to.clone()), ..types::Route::default() };
     let backends = reader.backends(&asked);
     if backends.iter().any(|backend| !backend.filters.is_empty()) {
@@ -74,6 +78,8 @@ struct Reader<'a> {
     node: &'a Node,
     services: &'a IndexMap<ServiceName, Service>,
     folder: &'a std::path::Path,
+    /// What the overlay says of services.
+    additions: &'a BTreeMap<String, types::Service>,
     production: bool,
     /// Limits of rate that every route has.
     common: &'a [RateLimit],

@@ -60,6 +60,7 @@ static SERVICE: Object = object(
         field("tags", TEXTS),
         field("weight", Shape::Int(0, 1_000_000)),
         field("upstream", Shape::Object(&upstream::UPSTREAM)),
+        field("openapi", content::OPENAPI),
     ],
 );
 
@@ -119,6 +120,7 @@ static ROUTE: Object = object(
         field("compression", content::COMPRESSION),
         field("decompress", content::DECOMPRESSION),
         field("grpc_web", Shape::StrictBool),
+        field("openapi", content::OPENAPI),
         field("timeout", Shape::Duration),
         field("per_try_timeout", Shape::Duration),
         field("idle_timeout", Shape::Duration),

@@ -777,3 +777,48 @@ fn a_route_matches_by_a_condition() {
         assert!(problems.contains(why) && problems.contains("tutti.yaml:1"), "{when}: {problems}");
     }
 }
+
+#[test]
+fn a_description_is_of_a_route_or_of_its_service() {
+    use tutti_ports::routing::OpenApiMode;
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("compose.yaml"), COMPOSE).unwrap();
+    std::fs::write(dir.path().join("api.yaml"), "openapi: 3.1.0").unwrap();
+    let run = |overlay: &str| {
+        std::fs::write(dir.path().join("tutti.yaml"), overlay).unwrap();
+        load(&LoadOptions { folder: dir.path().to_owned(), ..LoadOptions::default() })
+            .map_err(|problems| problems.render(false))
+    };
+    let loaded = run("
+services: {api: {openapi: api.yaml}}
+routes:
+  - {to: api}
+  - {to: [api, {service: api, weight: 2}]}
+  - {to: [api, web]}
+  - {to: api, openapi: {file: ./api.yaml, requests: report, responses: enforce, unknown_paths: pass, max_body: 2M, base_path: /v1}}
+");
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    let Serve::Http(routes) = &loaded.application.routing.listeners[0].serve else { panic!() };
+    let all: Vec<_> = routes.iter().map(|route| route.content.openapi.clone()).collect();
+    let first = all[0].clone().unwrap();
+    assert_eq!(first.file, loaded.application.folder.join("api.yaml"));
+    assert_eq!((first.requests, first.responses), (OpenApiMode::Enforce, OpenApiMode::Off));
+    assert_eq!((first.unknown_pass, first.max_body), (false, 1 << 20));
+    assert_eq!((all[1].as_ref(), all[2].as_ref()), (Some(&first), None));
+    let own = all[3].clone().unwrap();
+    assert_eq!((own.requests, own.responses), (OpenApiMode::Report, OpenApiMode::Enforce));
+    assert_eq!((own.unknown_pass, own.max_body, own.base_path.as_deref()), (true, 2 << 20, Some("/v1")));
+    for (openapi, why) in [
+        ("../api.yaml", "is not in the project's folder"),
+        ("/etc/passwd", "is not in the project's folder"),
+        ("none.yaml", "there is no file `none.yaml`"),
+        ("{requests: enforce}", "`file`"),
+        ("{file: api.yaml, responses: maybe}", "maybe"),
+        ("{file: api.yaml, max_body: 17M}", "at most 16777216"),
+        ("{file: api.yaml, base_path: v1}", "is not a path"),
+    ] {
+        let problems = run(&format!("routes: [{{to: api, openapi: {openapi}}}]")).err().unwrap();
+        assert!(problems.contains(why), "{openapi}: {problems}");
+    }
+}

@@ -91,6 +91,8 @@ pub struct Service {
     pub weight: Option<u32>,
     /// How it is called.
     pub upstream: Option<Upstream>,
+    /// Its description in OpenAPI, for the routes that go to it alone.
+    pub openapi: Option<content::OpenApi>,
 }
 
 /// A command: a line for the shell, or a program and its arguments.
@@ -264,6 +266,8 @@ pub struct Route {
     /// Whether requests of gRPC-Web, as browsers send them, become requests of gRPC. Default: where the services speak gRPC, or the route matches by
     /// `grpc`.
     pub grpc_web: Option<bool>,
+    /// Holds requests, and answers if asked to, against an OpenAPI description. Default: that of the service to which the route goes.
+    pub openapi: Option<content::OpenApi>,
     /// Longest time to the response's head, all tries together. `0s`: no limit.
     pub timeout: Option<String>,
     /// Longest time of one try.

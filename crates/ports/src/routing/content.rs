@@ -1,5 +1,7 @@
 //! What requests and responses may hold, and how they are written: sizes, types, compression, validation, CORS.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// What requests and responses may hold. The default changes nothing.
@@ -24,6 +26,38 @@ pub struct Content {
     pub decompression: Option<Decompression>,
     /// Whether requests of gRPC-Web become requests of gRPC; `None`: where the services or the matches are of gRPC.
     pub grpc_web: Option<bool>,
+    /// A description that requests and answers are held against.
+    pub openapi: Option<OpenApi>,
+}
+
+/// A description of a service in OpenAPI 3.0 or 3.1, and what is done with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenApi {
+    /// The file.
+    pub file: PathBuf,
+    /// Nothing outside of this folder is read.
+    pub folder: PathBuf,
+    /// What stands before the paths of the description; `None`: the paths of its `servers`.
+    pub base_path: Option<String>,
+    /// What becomes of requests that are not as described.
+    pub requests: OpenApiMode,
+    /// What becomes of such answers.
+    pub responses: OpenApiMode,
+    /// Whether requests pass for which there is no operation.
+    pub unknown_pass: bool,
+    /// Longest body that is looked at.
+    pub max_body: u64,
+}
+
+/// What becomes of messages that are not as described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpenApiMode {
+    /// Nobody looks.
+    Off,
+    /// They are counted and pass.
+    Report,
+    /// They are refused.
+    Enforce,
 }
 
 /// How large requests may be; beyond what every request is held to.

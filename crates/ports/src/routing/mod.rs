@@ -23,7 +23,9 @@ use tutti_core::ServiceName;
 use crate::catalog::AppProtocol;
 
 pub use cidr::Cidr;
-pub use content::{Coding, Compression, Content, Cors, Decompression, RequestLimits, SecurityHeaders};
+pub use content::{
+    Coding, Compression, Content, Cors, Decompression, OpenApi, OpenApiMode, RequestLimits, SecurityHeaders,
+};
 pub use guard::{
     ApiKeys, Auth, Basic, CachePart, External, ExternalAsk, ExternalBody, ExternalCache, Guard, Jwt, KeyPart,
     KeySource, Place, RateLimit, Unavailable,

@@ -26,6 +26,8 @@ use cors::CorsPlan;
 use media::Types;
 use secure::SecurityPlan;
 
+use crate::openapi::OpenApiPlan;
+
 /// What a route says of content, compiled.
 pub struct ContentPlan {
     /// The methods that are taken, and the `Allow` that the others hear of.
@@ -44,11 +46,17 @@ pub struct ContentPlan {
     pub compression: Option<(Compression, Types)>,
     /// Decompression.
     pub decompression: Option<Decompression>,
+    /// The description that requests and answers are held against.
+    pub openapi: Option<OpenApiPlan>,
 }
 
 impl ContentPlan {
     /// Compiles; `None` when nothing is said. `web`: pages speak gRPC-Web with the route. The error is a sentence.
-    pub fn compile(content: &Content, web: bool) -> Result<Option<Box<Self>>, String> {
+    pub fn compile(
+        content: &Content,
+        web: bool,
+        openapi: Option<OpenApiPlan>,
+    ) -> Result<Option<Box<Self>>, String> {
         if *content == Content::default() {
             return Ok(None);
         }
@@ -66,6 +74,7 @@ impl ContentPlan {
             security: content.security.as_ref().map(SecurityPlan::compile).transpose()?,
             compression,
             decompression: content.decompression,
+            openapi,
         })))
     }
 }

@@ -43,9 +43,11 @@ impl Status {
     /// The status of what a code stands for; `http` where the code stands for several things.
     fn of_code(code: Code, http: StatusCode) -> Self {
         match code {
-            code::NO_ROUTE | code::NOT_SERVED | code::METHOD_NOT_ALLOWED | code::UNSUPPORTED_TYPE => {
-                Status::Unimplemented
-            }
+            code::NO_ROUTE
+            | code::NOT_SERVED
+            | code::NOT_DESCRIBED
+            | code::METHOD_NOT_ALLOWED
+            | code::UNSUPPORTED_TYPE => Status::Unimplemented,
             code::NO_INSTANCE
             | code::UPSTREAM_REFUSED
             | code::UPSTREAM_BROKE
@@ -71,7 +73,11 @@ impl Status {
             code::EXTERNAL_DENIED if http == StatusCode::TOO_MANY_REQUESTS => Status::ResourceExhausted,
             code::EXTERNAL_DENIED => Status::PermissionDenied,
             code::CLIENT_GONE | code::CLIENT_SLOW => Status::Cancelled,
-            code::NO_BACKEND | code::BAD_REQUEST | code::EXTERNAL_LOOP => Status::Internal,
+            code::NO_BACKEND
+            | code::BAD_REQUEST
+            | code::NOT_AS_DESCRIBED
+            | code::ANSWER_NOT_AS_DESCRIBED
+            | code::EXTERNAL_LOOP => Status::Internal,
             _ => Self::of_http(http),
         }
     }
@@ -160,12 +166,21 @@ mod tests {
         (code::METHOD_NOT_ALLOWED, 405, 12),
         (code::UNSUPPORTED_TYPE, 415, 12),
         (code::ANSWER_TOO_LARGE, 502, 8),
+        (code::NOT_AS_DESCRIBED, 400, 13),
+        (code::ANSWER_NOT_AS_DESCRIBED, 502, 13),
+        (code::NOT_DESCRIBED, 404, 12),
         (code::CLIENT_SLOW, 408, 1),
     ];
 
     /// Codes of the proxy with which no request is answered.
-    const OTHERS: &[Code] =
-        &[code::LISTEN, code::BAD_ROUTING, code::TLS_FILES, code::FLOOD, code::FAULTS_IN_PRODUCTION];
+    const OTHERS: &[Code] = &[
+        code::OPENAPI_FILE,
+        code::LISTEN,
+        code::BAD_ROUTING,
+        code::TLS_FILES,
+        code::FLOOD,
+        code::FAULTS_IN_PRODUCTION,
+    ];
 
     #[test]
     fn every_code_has_its_status() {

@@ -44,6 +44,14 @@ pub enum RouteError {
         #[source]
         source: Box<regex::Error>,
     },
+    /// A description of a service that cannot be used.
+    #[error("route {route:?}: openapi: {problem}")]
+    Description {
+        /// The route.
+        route: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Anything else; the text says what.
     #[error("route {route:?}: {problem}")]
     Invalid {

@@ -26,6 +26,8 @@ pub struct Asked {
     origin: Option<http::HeaderValue>,
     accepted: Option<Coding>,
     tls: bool,
+    /// The methods that a description has where the request's is not among them.
+    pub(super) allow: Option<http::HeaderValue>,
 }
 
 /// The answer to a preflight. It comes before everything that asks who the client is: preflights carry no credentials.
@@ -43,6 +45,7 @@ pub fn remember(exchange: &mut Exchange<'_>, plan: &ContentPlan) {
         origin: plan.cors.as_ref().and_then(|_| headers.get(header::ORIGIN).cloned()),
         accepted,
         tls: headers.get(forwarded::PROTO).is_some_and(|proto| proto == "https"),
+        allow: None,
     };
 }
 
@@ -152,6 +155,9 @@ pub fn tell(exchange: &Exchange<'_>, plan: &ContentPlan, response: &mut Response
     }
     if let Some(security) = &plan.security {
         security.apply(headers, asked.tls);
+    }
+    if let Some(allow) = &asked.allow {
+        headers.insert(header::ALLOW, allow.clone());
     }
     if let Some((_, allow)) = &plan.methods
         && status == http::StatusCode::METHOD_NOT_ALLOWED

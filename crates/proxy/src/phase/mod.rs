@@ -13,6 +13,7 @@
 //! |   [`external`] | asks another service whether it may pass | an answer, 503 |
 //! |   [`shield`] | where a route says so: waits for room, goes wrong on purpose, answers in place of the service | 503 |
 //! |   [`content`] | what the route takes: methods, types, sizes; preflights | 405, 413, 414, 415, 431 |
+//! |   [`openapi`] | holds what the route describes against its description | 400, 404, 405, 413, 415, 502 |
 //! | 6 [`filter`] | edits, rewrites, redirects | an answer |
 //! |   [`mirror`] | begins copies for services that are being tried out | |
 //! | 7 [`choose`] | picks a ready instance, waiting a moment for one that starts | 503 |
@@ -39,6 +40,7 @@ pub mod hedge;
 pub mod identify;
 pub mod mirror;
 pub mod observe;
+pub mod openapi;
 pub mod record;
 pub mod respond;
 pub mod route;
@@ -183,13 +185,21 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
         guard::run(exchange, &route).await?;
     }
     deadline(exchange, &route)?;
+    let mut described = None;
     if let Some(plan) = &route.content {
         content::run(exchange, plan)?;
+        if let Some(plan) = &plan.openapi {
+            described = Box::pin(openapi::request(exchange, &route, plan)).await?;
+        }
     }
     let response = match &route.resilience {
         None => onward(exchange, &route).await?,
         // In a box, or every request would carry its weight.
         Some(plan) => Box::pin(shield::run(exchange, &route, plan)).await?,
+    };
+    let response = match described {
+        None => response,
+        Some(described) => Box::pin(openapi::response(exchange, &route, &described, response)).await?,
     };
     respond::run(exchange, &route, response)
 }

@@ -28,6 +28,8 @@ use crate::model::balance::Picker;
 use crate::model::headers::Edit;
 use crate::model::retry::Policy;
 use crate::model::router::{Made, RouteError, host_key};
+use crate::openapi::OpenApiPlan;
+use crate::openapi::document::Documents;
 use crate::resilience;
 
 /// A listener.
@@ -209,6 +211,8 @@ pub struct Compiler<'a> {
     pub options: &'a Options,
     /// The keys of issuers of tokens.
     pub keyrings: &'a mut Keyrings,
+    /// Descriptions of services.
+    pub documents: &'a mut Documents,
     /// The regular expressions and conditions of routes.
     pub made: &'a mut Made,
     /// Header fields that only we set.
@@ -322,6 +326,16 @@ impl Compiler<'_> {
         plan.map_err(|problem| invalid(&route.name, problem))
     }
 
+    fn content(&mut self, route: &Route) -> Result<Option<Box<ContentPlan>>, RouteError> {
+        let described = route.content.openapi.as_ref();
+        let openapi = described.map(|rules| {
+            let plan = OpenApiPlan::compile(&route.name, rules, self.documents, self.metrics);
+            plan.map_err(|problem| RouteError::Description { route: route.name.clone(), problem })
+        });
+        let plan = ContentPlan::compile(&route.content, speaks_grpc(route), openapi.transpose()?);
+        plan.map_err(|problem| invalid(&route.name, problem))
+    }
+
     /// Compiles what is done with the requests of a route.
     pub(super) fn route(&mut self, listener: &str, route: &Route) -> Result<RoutePlan, RouteError> {
         let resilience = resilience::plan::Plan::compile(self, listener, route)?;
@@ -369,8 +383,7 @@ impl Compiler<'_> {
             guard: self.guard(route)?,
             resilience,
             web: speaks_grpc(route),
-            content: ContentPlan::compile(&route.content, speaks_grpc(route))
-                .map_err(|problem| invalid(&route.name, problem))?,
+            content: self.content(route)?,
             metrics: self.metrics.route(listener, &route.name),
         })
     }
@@ -480,7 +493,8 @@ mod tests {
         let (mut clusters, metrics, options) = (Clusters::default(), Metrics::default(), Options::default());
         let (keyrings, made, identity) = (&mut Keyrings::default(), &mut Made::default(), None);
         let (clusters, metrics, options) = (&mut clusters, &metrics, &options);
-        let mut compiler = Compiler { clusters, metrics, options, keyrings, made, identity };
+        let documents = &mut Documents::default();
+        let mut compiler = Compiler { clusters, metrics, options, keyrings, documents, made, identity };
         let mut plan = compiler.edge(&listener, 1, bind)?;
         let failed = |source| ApplyError::Route { listener: "l".to_owned(), source };
         let delta = Book::default().all("l", routes, &mut compiler).map_err(failed)?;

@@ -32,6 +32,7 @@ mod injected;
 mod interop;
 mod live;
 mod mirror;
+mod openapi;
 mod overload;
 mod passed;
 mod policy;

@@ -46,6 +46,7 @@ impl Reader<'_> {
                     max_ratio: limits.max_ratio.unwrap_or(default.max_ratio),
                 }
             }),
+            openapi: self.described(route),
         }
     }
 
@@ -148,7 +149,7 @@ impl Reader<'_> {
         }
     }
 
-    fn size(&mut self, key: &str, size: Option<&Size>) -> Option<u64> {
+    pub(super) fn size(&mut self, key: &str, size: Option<&Size>) -> Option<u64> {
         let bytes = match size? {
             Size::Bytes(bytes) => u64::try_from(*bytes).ok(),
             Size::Text(text) => bytes::parse(text).ok(),

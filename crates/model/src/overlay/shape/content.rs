@@ -10,6 +10,22 @@ pub(super) const COMPRESSION: Shape = Shape::Either(&[Shape::StrictBool, Shape::
 pub(super) const DECOMPRESSION: Shape =
     Shape::Either(&[Shape::StrictBool, Shape::Object(&DECOMPRESSION_LIMITS)]);
 
+pub(super) const OPENAPI: Shape = Shape::Either(&[Shape::Checked(not_empty), Shape::Object(&OPENAPI_RULES)]);
+const MODE: Shape = Shape::OneOf(&["off", "report", "enforce"]);
+
+static OPENAPI_RULES: Object = object(
+    "a description",
+    &[
+        field("file", Shape::Checked(not_empty)),
+        field("base_path", Shape::Checked(super::path)),
+        field("requests", MODE),
+        field("responses", MODE),
+        field("unknown_paths", Shape::OneOf(&["refuse", "pass"])),
+        field("max_body", Shape::Bytes),
+    ],
+)
+.requiring(&["file"]);
+
 static CORS_RULES: Object = object(
     "cors",
     &[

@@ -109,3 +109,53 @@ pub struct Decompression {
     /// How many times longer than what came it may be. Default: 200.
     pub max_ratio: Option<u32>,
 }
+
+/// A description in OpenAPI: its file, or the whole.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OpenApi {
+    /// The file.
+    File(String),
+    /// The whole.
+    Long(OpenApiRules),
+}
+
+/// A description in OpenAPI 3.0 or 3.1, and what is done with it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OpenApiRules {
+    /// The file, in YAML or JSON, relative to the project's folder and in it.
+    pub file: String,
+    /// What stands before the paths of the description. Default: the paths of its `servers`.
+    pub base_path: Option<String>,
+    /// What becomes of requests that are not as described. Default: `enforce`.
+    pub requests: Option<OpenApiMode>,
+    /// What becomes of answers that are not as described. Default: `off`.
+    pub responses: Option<OpenApiMode>,
+    /// What becomes of requests for which there is no operation. Default: `refuse`.
+    pub unknown_paths: Option<UnknownPaths>,
+    /// Longest body that is looked at; longer ones are answered 413. Default: `1M`, and at most `16M`.
+    pub max_body: Option<Size>,
+}
+
+/// What becomes of messages that are not as described.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenApiMode {
+    /// Nobody looks.
+    Off,
+    /// They are counted and pass.
+    Report,
+    /// They are refused.
+    Enforce,
+}
+
+/// What becomes of requests for which there is no operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownPaths {
+    /// They are answered 404 or 405.
+    Refuse,
+    /// They pass.
+    Pass,
+}

@@ -13,6 +13,7 @@ use crate::config::Options;
 use crate::guard::auth::keyring::Keyrings;
 use crate::metrics::Metrics;
 use crate::model::router::{Asked, Caller, Router};
+use crate::openapi::document::Documents;
 use crate::snapshot::cluster::Clusters;
 
 #[derive(Default)]
@@ -21,6 +22,7 @@ struct World {
     metrics: Metrics,
     options: Options,
     keyrings: Keyrings,
+    documents: Documents,
     made: Made,
     book: Book,
     routes: Routes,
@@ -29,8 +31,8 @@ struct World {
 
 impl World {
     fn compiled<T>(&mut self, with: impl FnOnce(&Book, &mut Compiler<'_>) -> T) -> T {
-        let Self { clusters, metrics, options, keyrings, made, book, .. } = self;
-        with(book, &mut Compiler { clusters, metrics, options, keyrings, made, identity: None })
+        let Self { clusters, metrics, options, keyrings, documents, made, book, .. } = self;
+        with(book, &mut Compiler { clusters, metrics, options, keyrings, documents, made, identity: None })
     }
 
     fn all(&mut self, list: Vec<Route>) {
