@@ -106,6 +106,29 @@ pub const HTTP2_CONTROL_PER_SECOND: u32 = 50;
 /// What one HTTP/2 stream may hold that its connection cannot take yet.
 pub const HTTP2_SEND_BUFFER: usize = 64 << 10;
 
+/// QUIC handshakes under way at one listener with clients whose address is not validated. A further client first has to show
+/// that it gets what is sent to it (RFC 9000 section 8.1.2), which costs a round trip, and nothing here.
+pub const QUIC_UNVALIDATED_HANDSHAKES: usize = 100;
+
+/// First packets of QUIC connections that wait to be looked at.
+pub const QUIC_INCOMING: usize = 1 << 10;
+
+/// What is held for one of them. The first message of a client with post-quantum keys has two packets.
+pub const QUIC_INCOMING_BYTES: u64 = 16 << 10;
+
+/// What is held for all of them.
+pub const QUIC_INCOMING_BYTES_TOTAL: u64 = 4 << 20;
+
+/// Streams of one direction that a client may have open on an HTTP/3 connection: three mean something (RFC 9114 section 6.2), and
+/// others have to be allowed.
+pub const QUIC_UNI_STREAMS: u32 = 8;
+
+/// Buffers of a UDP socket, each way: a few milliseconds at a gigabit a second.
+pub const QUIC_SOCKET_BUFFER: usize = 2 << 20;
+
+/// How long, when a UDP socket is about to be closed, its clients may take to hear of it.
+pub const QUIC_FAREWELL: Duration = Duration::from_millis(500);
+
 /// Longest first message of a TLS client that is read without a handshake; with post-quantum keys it has 2 kB.
 pub const TLS_HELLO_BYTES: usize = 16 << 10;
 

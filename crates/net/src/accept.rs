@@ -21,6 +21,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Numbers connections for logs.
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
+/// The next number of a connection.
+pub(crate) fn serial() -> u64 {
+    SERIAL.fetch_add(1, Ordering::Relaxed)
+}
+
 /// How many connections may be open, and what to call that limit.
 pub(crate) struct Limit {
     name: Arc<str>,
@@ -106,12 +111,11 @@ async fn accept_all<S: Source>(
             Ok((stream, peer)) => {
                 wait = FIRST_WAIT;
                 served.accepted += 1;
-                let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
                 let info = ConnectionInfo {
                     peer,
                     local: reached(&stream, &local),
                     protocol: Protocol::Http1,
-                    serial,
+                    serial: serial(),
                     tls: None,
                     proxied: None,
                     passed: None,

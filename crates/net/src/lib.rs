@@ -1,7 +1,7 @@
-//! The network: the only crate that names sockets, hyper and TLS.
+//! The network: the only crate that names sockets, hyper, quinn and TLS.
 //!
 //! Floor 1. What it gives the rooms above: streams, listeners, an accept loop that drains, HTTP/1.1 and HTTP/2
-//! on both sides behind one request and one body type, and tunnels.
+//! on both sides and HTTP/3 on the server's behind one request and one body type, and tunnels.
 //!
 //! | module | holds |
 //! |---|---|
@@ -18,6 +18,7 @@
 //! | [`tunnel`] | copies bytes between two streams, both ways |
 //! | [`h1`] | HTTP/1.1 (RFC 9112), our own codec: strict, it rejects and never repairs (ADR 0002) |
 //! | [`h2`] | HTTP/2 (RFC 9113), through hyper |
+//! | [`h3`] | HTTP/3 (RFC 9114), our own frames over quinn's QUIC |
 //! | [`client`] | one request over a connection of its own: health checks, the command line |
 //! | [`fetch`] | a document by its URL |
 //! | [`error`] | what can go wrong with a body, a connection, a send |
@@ -26,7 +27,7 @@
 //! A request looks the same on both sides and in both protocols: `uri()` is what stands in an origin-form
 //! request line (path and query; `*` for `OPTIONS *`; `host:port` for CONNECT), and the authority is in the `Host` field,
 //! of which there is exactly one (HTTP/1.0 may lack it). An absolute-form target is accepted when its authority equals
-//! `Host`, and is turned into this form. Over HTTP/2, `:authority` becomes `Host`, and back. A WebSocket over HTTP/2
+//! `Host`, and is turned into this form. Over HTTP/2 and HTTP/3, `:authority` becomes `Host`, and back. A WebSocket over HTTP/2
 //! (RFC 8441) looks as one over HTTP/1.1 does: a GET with `Upgrade`, answered with 101.
 //!
 //! # Invariants
@@ -37,13 +38,16 @@
 //!   are made from the body, and the caller's are not sent.
 
 mod accept;
+mod allowance;
 pub mod body;
 pub mod client;
 pub mod drain;
 pub mod error;
 pub mod fetch;
+mod form;
 pub mod h1;
 pub mod h2;
+pub mod h3;
 pub mod listen;
 mod pace;
 pub mod proxy_protocol;

@@ -19,7 +19,7 @@ use crate::pace::MinRate;
 use crate::stream::{Addr, Stream};
 use crate::tls::TlsInfo;
 use crate::transport::{self, Failure, Passed, Proxied, Transport};
-use crate::{h1, h2};
+use crate::{h1, h2, h3};
 
 /// The HTTP version in use on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,13 +28,15 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// HTTP/3.
+    Http3,
 }
 
 /// What is known of the connection that a request came on.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Who sent it. An IPv4 peer of a dual-stack listener is shown as IPv4.
+    /// Who sent it; over HTTP/3 the address in use when the request came. An IPv4 peer of a dual-stack listener is shown as IPv4.
     pub peer: Addr,
     /// Where it was accepted.
     pub local: Addr,
@@ -190,6 +192,8 @@ pub struct Settings {
     pub h1: h1::Settings,
     /// HTTP/2.
     pub h2: h2::Settings,
+    /// HTTP/3, which is served by a loop of its own: [`h3::serve_local`].
+    pub h3: h3::Settings,
 }
 
 impl Settings {
@@ -201,6 +205,7 @@ impl Settings {
             other_after: None,
             h1: h1::Settings::default(),
             h2: h2::Settings::default(),
+            h3: h3::Settings::default(),
         }
     }
 }
@@ -234,7 +239,7 @@ pub async fn serve<H: Handler>(
             if let Some((stream, info)) = shared.begin(stream, info).await {
                 match info.protocol {
                     Protocol::Http1 => shared.http1(stream, &info).await,
-                    Protocol::Http2 => h2::server::serve(stream, &shared, info).await,
+                    _ => h2::server::serve(stream, &shared, info).await,
                 }
             }
         });
@@ -279,7 +284,7 @@ pub async fn serve_local<H: LocalHandler>(
                 match info.protocol {
                     Protocol::Http1 => shared.http1(stream, &info).await,
                     // In a box, or a connection of HTTP/1.1 would take the room of one of HTTP/2.
-                    Protocol::Http2 => Box::pin(h2::server::serve_local(stream, &shared, info)).await,
+                    _ => Box::pin(h2::server::serve_local(stream, &shared, info)).await,
                 }
             }
         });

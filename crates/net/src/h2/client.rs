@@ -14,10 +14,10 @@ use tutti_core::{Origin, limits};
 use super::Settings;
 use super::flood::Side;
 use super::io::{HyperStream, Tasks, TokioTimer};
-use super::server::strip_connection_fields;
 use super::websocket::Asking;
 use crate::body::Body;
 use crate::error::{SendCause, SendError, Stage};
+use crate::form::strip_connection_fields;
 use crate::stream::Stream;
 use crate::upgrade;
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tutti_core::limits;
 
 use super::frames::{Frame, Heads, kind};
+use crate::allowance::Allowance;
 
 /// Which end of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,38 +141,6 @@ const PER_DATA: u32 = 4;
 
 /// Field sections that may follow a request of ours: interim ones, the answer's and its trailers.
 const INTERIM: u32 = limits::HTTP_INTERIM_RESPONSES as u32 + 2;
-
-/// A number of things that may happen, growing with time up to where it began.
-#[derive(Debug)]
-struct Allowance {
-    left: u32,
-    most: u32,
-    per_second: u32,
-    grown: Instant,
-}
-
-impl Allowance {
-    fn new(most: u32, per_second: u32, now: Instant) -> Self {
-        Self { left: most, most, per_second, grown: now }
-    }
-
-    fn give(&mut self, more: u32) {
-        self.left = self.left.saturating_add(more).min(self.most);
-    }
-
-    /// Takes one; `true` when there was none.
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.grown).as_millis();
-        let grown = passed.saturating_mul(u128::from(self.per_second)) / 1_000;
-        if grown > 0 {
-            self.grown = now;
-            self.give(u32::try_from(grown).unwrap_or(u32::MAX));
-        }
-        let left = self.left.checked_sub(1);
-        self.left = left.unwrap_or(0);
-        left.is_none()
-    }
-}
 
 #[cfg(test)]
 mod tests;

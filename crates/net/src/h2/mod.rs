@@ -5,7 +5,7 @@ mod flood;
 mod frames;
 mod io;
 pub(crate) mod server;
-mod streams;
+pub(crate) mod streams;
 #[cfg(test)]
 mod testing;
 pub(crate) mod websocket;

@@ -82,7 +82,8 @@ impl Streams {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(self: &Arc<Self>) -> Active {
+    /// One begins; it ends when what comes back is dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Active {
         self.state().active += 1;
         Active(Arc::clone(self))
     }
@@ -105,7 +106,7 @@ impl Streams {
 }
 
 /// A stream that is under way.
-struct Active(Arc<Streams>);
+pub(crate) struct Active(Arc<Streams>);
 
 impl Drop for Active {
     fn drop(&mut self) {

@@ -144,7 +144,7 @@ fn machine() -> Result<RootCertStore, SetupError> {
 
 /// Checks that the server has the key of the certificate that it shows, and nothing of the certificate.
 #[derive(Debug)]
-pub(super) struct Anybody;
+pub(crate) struct Anybody;
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

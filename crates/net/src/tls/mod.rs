@@ -104,4 +104,4 @@ pub(crate) fn info(common: &rustls::CommonState) -> TlsInfo {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

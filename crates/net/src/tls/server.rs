@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::crypto::rustls::QuicServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::{
@@ -65,6 +66,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Most handshakes under way; a further one cuts the one that has taken the longest.
     pub handshakes: usize,
+    /// Whether HTTP/3 is served with it too ([`crate::h3`]).
+    pub http3: bool,
 }
 
 impl Default for Options {
@@ -75,6 +78,7 @@ impl Default for Options {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             timeout: limits::TLS_HANDSHAKE_TIMEOUT,
             handshakes: limits::TLS_HANDSHAKES,
+            http3: false,
         }
     }
 }
@@ -147,6 +151,7 @@ pub struct Server {
     config: Arc<ServerConfig>,
     /// For an authority's look at a challenge.
     acme: Arc<ServerConfig>,
+    quic: Option<Arc<QuicServerConfig>>,
     timeout: Duration,
     gate: Gate,
 }
@@ -193,12 +198,33 @@ impl Server {
         config.alpn_protocols.clone_from(&options.alpn);
         config.ticketer = Arc::clone(&tickets.0);
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        let quic = if options.http3 { Some(quic(&keys, options, tickets)?) } else { None };
         let mut acme = base(&keys, Version::Tls12, &ClientAuth::None)?;
         acme.alpn_protocols = vec![ACME.to_vec()];
         acme.send_tls13_tickets = 0;
         acme.session_storage = Arc::new(NoServerSessionStorage {});
         let (config, acme) = (Arc::new(config), Arc::new(acme));
-        Ok(Self { keys, config, acme, timeout: options.timeout, gate: Gate::new(options.handshakes) })
+        Ok(Self { keys, config, acme, quic, timeout: options.timeout, gate: Gate::new(options.handshakes) })
+    }
+
+    /// What QUIC is set up with, if it is.
+    pub(crate) fn quic(&self) -> Option<Arc<dyn quinn::crypto::ServerConfig>> {
+        self.quic.clone().map(|config| config as Arc<dyn quinn::crypto::ServerConfig>)
+    }
+
+    /// What can be told of a handshake that QUIC has made, for the name and with the client's certificates.
+    pub(crate) fn told(&self, name: Option<String>, chain: Option<&Vec<CertificateDer<'static>>>) -> TlsInfo {
+        let sni = name.as_deref().map(in_our_form);
+        TlsInfo {
+            version: Version::Tls13,
+            suite: "unknown",
+            group: None,
+            resumed: false,
+            key: self.keys.current(sni.as_deref()),
+            sni: sni.map(Into::into),
+            h2: false,
+            client: chain.and_then(|chain| key::describe(chain.first()?)),
+        }
     }
 
     /// Makes a handshake on a stream that a client has just opened.
@@ -244,6 +270,40 @@ impl Server {
         told.key = Some(key);
         Ok((Stream::encrypted(accepted.into()), told))
     }
+}
+
+/// For QUIC, which has TLS 1.3 alone (RFC 9001 section 4.2), and HTTP/3 on it. No early data.
+fn quic(
+    keys: &Arc<dyn Keys>,
+    options: &Options,
+    tickets: &Tickets,
+) -> Result<Arc<QuicServerConfig>, SetupError> {
+    let mut config = base(keys, Version::Tls13, &options.client_auth)?;
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    config.ticketer = Arc::clone(&tickets.0);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    let made = QuicServerConfig::try_from(config);
+    let no_suite = || rustls::Error::General("there is no suite that QUIC begins with".to_owned());
+    made.map(Arc::new).map_err(|_| SetupError::Crypto(no_suite()))
+}
+
+/// What an endpoint of QUIC is made with that chooses for each connection: it has nothing to show.
+pub(crate) fn no_certificate() -> Option<Arc<dyn quinn::crypto::ServerConfig>> {
+    struct Nobody;
+    impl Keys for Nobody {
+        fn current(&self, _: Option<&str>) -> Option<Arc<Key>> {
+            None
+        }
+        fn obtain<'a>(&'a self, _: &'a str) -> Pin<Box<dyn Future<Output = Option<Arc<Key>>> + Send + 'a>> {
+            Box::pin(std::future::ready(None))
+        }
+        fn challenge(&self, _: &str) -> Option<Arc<Key>> {
+            None
+        }
+    }
+    let keys = Arc::new(Nobody) as Arc<dyn Keys>;
+    let made = quic(&keys, &Options::default(), &Tickets::new().ok()?).ok()?;
+    Some(made)
 }
 
 fn base(keys: &Arc<dyn Keys>, oldest: Version, clients: &ClientAuth) -> Result<ServerConfig, SetupError> {

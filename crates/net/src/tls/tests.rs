@@ -25,13 +25,13 @@ use crate::{Body, h1, h2};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An authority of the test's own.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: Vec<u8>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -40,7 +40,7 @@ impl Authority {
     }
 
     /// A certificate for names.
-    fn issue(&self, names: &[&str]) -> Key {
+    pub(crate) fn issue(&self, names: &[&str]) -> Key {
         self.stapled(names, None)
     }
 
@@ -56,7 +56,7 @@ impl Authority {
 }
 
 #[derive(Default)]
-struct Shelf {
+pub(crate) struct Shelf {
     keys: Mutex<BTreeMap<String, Arc<Key>>>,
     /// What can be had with a wait.
     far: Mutex<BTreeMap<String, Arc<Key>>>,
@@ -64,7 +64,7 @@ struct Shelf {
 }
 
 impl Shelf {
-    fn with(name: &str, key: Key) -> Arc<Self> {
+    pub(crate) fn with(name: &str, key: Key) -> Arc<Self> {
         let shelf = Self::default();
         shelf.put(name, key);
         Arc::new(shelf)

@@ -88,7 +88,7 @@ pub async fn once(
     let h2 = is_h2c(endpoint.protocol, sending.target.protocol)
         || (exchange.form == Form::Grpc
             && match exchange.web {
-                None => exchange.connection.protocol == Protocol::Http2,
+                None => exchange.connection.protocol != Protocol::Http1,
                 Some(_) => sending.route.web,
             });
     if h2 && exchange.trailers {

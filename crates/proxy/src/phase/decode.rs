@@ -49,6 +49,7 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
             exchange.upgrade = headers::upgrade(request.method(), request.headers());
             headers::join_cookies(request.headers_mut());
         }
+        Protocol::Http3 => headers::join_cookies(request.headers_mut()),
     }
     exchange.trailers = headers::strip(request.headers_mut());
     Ok(())

@@ -383,5 +383,6 @@ fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http1 => "http/1.1",
         Protocol::Http2 => "h2",
+        Protocol::Http3 => "h3",
     }
 }
