@@ -63,6 +63,9 @@ pub struct Transport {
     pub passthrough: Option<Passing>,
     /// TLS.
     pub tls: Option<Arc<tls::Server>>,
+    /// Over HTTP/3: whether each client has to show that its address is its own before its handshake. Otherwise only while many are
+    /// under way.
+    pub validate: bool,
 }
 
 impl std::fmt::Debug for Transport {

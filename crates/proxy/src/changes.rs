@@ -229,6 +229,7 @@ impl Shared {
         let known = known.filter(|edge| edge.serves_like(&listener));
         let fresh = anew || known.is_none();
         let kept = known.map(|edge| (edge.plan.key, edge.plan.address));
+        let spoke_http3 = known.is_some_and(|edge| edge.plan.http3);
         let mut compiler = Compiler {
             clusters: &mut control.clusters,
             metrics: &self.metrics,
@@ -258,17 +259,18 @@ impl Shared {
             let (listener, source) = (listener.name.clone(), Box::new(source));
             ApplyError::Transport { listener, source }
         })?;
-        let mut plan = ListenerPlan { transport, ..plan };
+        let http3 = speaks_http3(&listener);
+        let mut plan = ListenerPlan { transport, http3, ..plan };
         if kept.is_none() {
             control.keys += 1;
             opened.push(control.keys);
             plan.key = control.keys;
-            let bound = self.bind(plan.key, listener.bind, !ours).await;
-            plan.address = bound.map_err(|source| {
-                let (listener, address) = (listener.name.clone(), listener.bind);
-                ApplyError::Bind { listener, address, source }
-            })?;
+            plan.address = self.sockets(plan.key, &listener, (!ours, http3)).await?;
+        } else if http3 && !spoke_http3 {
+            opened.push(plan.key);
+            self.bind_http3(plan.key, plan.address, &listener.name).await?;
         }
+        plan.alt_svc = control.transports.alt_svc(&listener, plan.address.port());
         let before = before.filter(|_| kept.is_some());
         Ok(Prepared { listener, before, plan: Some(plan), fresh, delta })
     }
@@ -320,4 +322,11 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// Whether HTTP/3 is spoken beside a listener.
+fn speaks_http3(listener: &routing::Listener) -> bool {
+    let carried = &listener.transport;
+    let http = matches!(listener.serve, routing::Serve::Http(_));
+    http && carried.tls.is_some() && carried.http3.is_some_and(|http3| http3.on)
 }

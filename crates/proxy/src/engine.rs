@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tutti_core::{ServiceName, limits};
 use tutti_ports::catalog::{AppProtocol, Catalog, View};
 use tutti_ports::certificates::Certificates;
@@ -56,7 +56,7 @@ pub struct Shared {
     pub(crate) control: tokio::sync::Mutex<Control>,
     pub(crate) changes: mpsc::Sender<Change>,
     pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
-    links: Vec<mpsc::Sender<Command>>,
+    pub(crate) links: Vec<mpsc::Sender<Command>>,
     adopted: Vec<AtomicU64>,
     adoption: Notify,
     /// Ends the control thread, and refuses changes from then on.
@@ -342,35 +342,6 @@ impl Shared {
         for link in &self.links {
             // A worker that is gone has nothing to drain.
             let _ = link.send(Command::Drain(patience)).await;
-        }
-    }
-
-    /// Makes one socket for each worker at one address.
-    pub(crate) async fn bind(
-        &self,
-        key: u64,
-        address: SocketAddr,
-        probe: bool,
-    ) -> std::io::Result<SocketAddr> {
-        let gone = || std::io::Error::other("a worker is gone");
-        let mut address = address;
-        for (index, link) in self.links.iter().enumerate() {
-            if index == 0 && probe && address.port() != 0 {
-                // Sockets that share an address would also share it with another process of the same user.
-                let (done, answer) = oneshot::channel();
-                link.send(Command::Probe { address, done }).await.map_err(|_| gone())?;
-                answer.await.map_err(|_| gone())??;
-            }
-            let (done, answer) = oneshot::channel();
-            link.send(Command::Bind { key, address, done }).await.map_err(|_| gone())?;
-            address = answer.await.map_err(|_| gone())??;
-        }
-        Ok(address)
-    }
-
-    pub(crate) async fn tell(&self, command: impl Fn() -> Command) {
-        for link in &self.links {
-            let _ = link.send(command()).await;
         }
     }
 

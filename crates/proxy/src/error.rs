@@ -53,6 +53,17 @@ pub enum ApplyError {
     /// Routes of a listener were to be changed that is not there or has none.
     #[error("there is no listener {0:?} that has routes")]
     NoListener(String),
+    /// An address at which HTTP/3 cannot be spoken.
+    #[error("HTTP/3 of listener {listener:?} cannot be bound to UDP {address}")]
+    BindHttp3 {
+        /// The listener.
+        listener: String,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Too many.
     #[error("there are more than {0} listeners")]
     TooMany(usize),
@@ -86,13 +97,17 @@ impl Classify for ApplyError {
             | ApplyError::Route { .. }
             | ApplyError::Transport { .. }
             | ApplyError::Upstream { .. } => Kind::Invalid,
-            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            ApplyError::Bind { source, .. } | ApplyError::BindHttp3 { source, .. }
+                if source.kind() == std::io::ErrorKind::AddrInUse =>
+            {
                 Kind::Conflict
             }
-            ApplyError::Bind { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            ApplyError::Bind { source, .. } | ApplyError::BindHttp3 { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
                 Kind::Denied
             }
-            ApplyError::Bind { .. } | ApplyError::Closed => Kind::Unavailable,
+            ApplyError::Bind { .. } | ApplyError::BindHttp3 { .. } | ApplyError::Closed => Kind::Unavailable,
             ApplyError::NoListener(_) => Kind::NotFound,
             ApplyError::TooMany(_) => Kind::Exhausted,
             ApplyError::Start { .. } => Kind::Internal,
@@ -113,6 +128,7 @@ impl Classify for ApplyError {
                 Some(code::PORT_TAKEN)
             }
             ApplyError::Bind { .. } => Some(code::LISTEN),
+            ApplyError::BindHttp3 { .. } => Some(code::HTTP3_LISTEN),
             _ => None,
         }
     }

@@ -48,6 +48,7 @@ pub mod page;
 pub mod phase;
 pub mod resilience;
 pub mod snapshot;
+mod sockets;
 pub mod transport;
 pub mod upstream;
 pub mod worker;

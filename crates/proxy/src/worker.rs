@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -14,7 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tutti_core::limits;
 use tutti_core::random::Rng;
-use tutti_net::{Addr, Drainer, ListenOptions, Listener};
+use tutti_net::{Addr, Drainer, ListenOptions, Listener, h3};
 
 use crate::engine::Shared;
 use crate::model::budget::Budget;
@@ -32,6 +33,10 @@ use crate::upstream::pool::{Driver, Pool};
 /// How long a line may lie in a worker's buffer, and how often idle connections are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
 
+/// How long the connections of a socket of HTTP/3 that were cut may take to be over: three times as long as it takes to find out
+/// that a packet was lost (RFC 9000 section 10.2).
+const VACATED: Duration = Duration::from_secs(5);
+
 /// What a worker is told besides new snapshots.
 pub enum Command {
     /// Make a socket, to be served once a snapshot has a listener of this key. Answers where it listens.
@@ -43,6 +48,15 @@ pub enum Command {
         /// The answer.
         done: oneshot::Sender<std::io::Result<std::net::SocketAddr>>,
     },
+    /// Make a socket for HTTP/3 beside a listener, likewise.
+    BindHttp3 {
+        /// The listener's key.
+        key: u64,
+        /// Where.
+        address: std::net::SocketAddr,
+        /// The answer.
+        done: oneshot::Sender<std::io::Result<()>>,
+    },
     /// Look whether an address is free.
     Probe {
         /// Where.
@@ -50,7 +64,7 @@ pub enum Command {
         /// The answer.
         done: oneshot::Sender<std::io::Result<()>>,
     },
-    /// Close a socket that will not be served after all.
+    /// Close sockets that will not be served after all.
     Unbind {
         /// The key.
         key: u64,
@@ -256,6 +270,9 @@ pub async fn run(
         worker: Rc::clone(&worker),
         bound: HashMap::new(),
         running: HashMap::new(),
+        bound_http3: HashMap::new(),
+        http3: HashMap::new(),
+        leaving: HashMap::new(),
         tasks: JoinSet::new(),
     };
     let mut chores = JoinSet::new();
@@ -267,7 +284,7 @@ pub async fn run(
             command = commands.recv() => match command {
                 Some(Command::Drain(patience)) => break patience,
                 None => break Duration::ZERO,
-                Some(command) => state.obey(command),
+                Some(command) => state.obey(command).await,
             },
             changed = snapshots.changed() => match changed {
                 Ok(()) => {
@@ -291,11 +308,16 @@ struct Listeners {
     worker: Rc<Worker>,
     bound: HashMap<u64, Listener>,
     running: HashMap<u64, Running>,
+    bound_http3: HashMap<u64, h3::Endpoint>,
+    /// What serves HTTP/3 beside listeners, by their keys.
+    http3: HashMap<u64, Running>,
+    /// Sockets of HTTP/3 that are not wanted any more, and are open as long as connections need them.
+    leaving: HashMap<SocketAddr, Running>,
     tasks: JoinSet<()>,
 }
 
 impl Listeners {
-    fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command) {
         let bind = |address, reuse_port| {
             Listener::bind(&Addr::Tcp(address), &ListenOptions { reuse_port, ..ListenOptions::default() })
         };
@@ -310,18 +332,27 @@ impl Listeners {
                 // Whoever asked may have given up.
                 let _ = done.send(made);
             }
+            Command::BindHttp3 { key, address, done } => {
+                self.bound_http3.remove(&key);
+                self.vacate(address).await;
+                let made = h3::Endpoint::bind(address).map(|endpoint| {
+                    self.bound_http3.insert(key, endpoint);
+                });
+                let _ = done.send(made);
+            }
             Command::Probe { address, done } => {
                 let _ = done.send(bind(address, false).map(drop));
             }
             Command::Unbind { key } => {
                 self.bound.remove(&key);
+                self.bound_http3.remove(&key);
             }
             Command::Drain(_) => {}
         }
     }
 
     async fn adopt(&mut self, snapshot: Arc<Snapshot>) {
-        let worker = &self.worker;
+        let worker = &Rc::clone(&self.worker);
         if snapshot.generation <= worker.snapshot.borrow().generation {
             return;
         }
@@ -342,11 +373,47 @@ impl Listeners {
                 self.tasks.spawn_local(accept::run(Rc::clone(worker), plan_cell, listener, signal));
             }
         }
+        self.adopt_http3(&snapshot);
         // What was bound for a change that was given up half-way.
         self.bound.retain(|key, _| *key > snapshot.keys);
         worker.adopted.notify_waiters();
         self.drain_removed(&snapshot).await;
         self.worker.shared.adopted(self.worker.index, snapshot.generation);
+    }
+
+    /// Serves HTTP/3 where the snapshot has it, and drains it where not.
+    fn adopt_http3(&mut self, snapshot: &Snapshot) {
+        for plan in snapshot.listeners.iter().filter(|plan| plan.http3) {
+            if let Some(running) = self.http3.get(&plan.key) {
+                running.plan.replace(Arc::clone(plan));
+            } else if let Some(endpoint) = self.bound_http3.remove(&plan.key) {
+                let (drainer, signal) = Drainer::new();
+                let plan_cell = Rc::new(RefCell::new(Arc::clone(plan)));
+                let (guard, closed) = oneshot::channel();
+                let endpoint = endpoint.guarded(guard);
+                self.http3.insert(plan.key, Running { plan: Rc::clone(&plan_cell), drainer, closed });
+                let worker = Rc::clone(&self.worker);
+                self.tasks.spawn_local(accept::run_http3(worker, plan_cell, endpoint, signal));
+            }
+        }
+        let kept = |key: &u64| snapshot.listeners.iter().any(|plan| plan.key == *key && plan.http3);
+        let patience = self.worker.shared.options.drain_patience;
+        for (_, running) in self.http3.extract_if(|key, _| !kept(key)) {
+            running.drainer.drain(patience);
+            let address = running.plan.borrow().address;
+            self.leaving.insert(address, running);
+        }
+        self.leaving
+            .retain(|_, running| running.closed.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+    }
+
+    /// Cuts what still uses an address for HTTP/3 that is wanted for something new.
+    async fn vacate(&mut self, address: SocketAddr) {
+        if let Some(running) = self.leaving.remove(&address) {
+            running.drainer.drain(Duration::ZERO);
+            // If it takes longer, binding says so.
+            let _ = tokio::time::timeout(VACATED, running.closed).await;
+        }
     }
 
     /// Drains listeners that the snapshot does not have, and waits until their addresses are free; not for their
@@ -369,7 +436,8 @@ impl Listeners {
 
     async fn drain(mut self, patience: Duration) {
         self.bound.clear();
-        for running in self.running.values() {
+        self.bound_http3.clear();
+        for running in self.running.values().chain(self.http3.values()).chain(self.leaving.values()) {
             running.drainer.drain(patience);
         }
         while let Some(ended) = self.tasks.join_next().await {

@@ -105,7 +105,14 @@ impl Graph {
 
 /// Whether a dependency is not optional, or one of the features that are on turns it on.
 fn is_on<F: AsRef<str>>(package: &cargo_metadata::Package, name: &str, features: &[F]) -> bool {
-    let mut declared = package.dependencies.iter().filter(|one| one.name == name);
+    // Nothing of ours is compiled for a browser.
+    let browsers = |one: &cargo_metadata::Dependency| {
+        one.target.as_ref().is_some_and(|platform| platform.to_string().contains("wasm"))
+    };
+    let mut declared = package.dependencies.iter().filter(|one| one.name == name && !browsers(one));
+    if declared.clone().next().is_none() {
+        return false;
+    }
     let Some(optional) = declared.clone().find(|one| one.optional) else { return true };
     if declared.any(|one| !one.optional) {
         return true;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tutti_core::code;
 use tutti_ports::routing::{
-    CertificateFiles, ClientAuth, Filter, Listener, Match, PathMatch, Route, Serve, Tls, TlsVersion,
+    CertificateFiles, ClientAuth, Filter, Http3, Listener, Match, PathMatch, Route, Serve, Tls, TlsVersion,
     Transport,
 };
 
@@ -17,6 +17,7 @@ use crate::compose::environment::Environment;
 use crate::compose::paths;
 use crate::diagnostic::{Problem, Report};
 use crate::source::Span;
+use crate::value::duration;
 use crate::yaml::Node;
 
 /// Where the gateway listens when nothing says otherwise.
@@ -83,7 +84,8 @@ pub(crate) fn gateway(
                 let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
                 listeners.push(plain(Serve::Http(first)));
                 let passthrough = streams.at_https;
-                let transport = Transport { tls: Some(tls), passthrough, ..proxied("https") };
+                let http3 = said.http3.as_ref().map(http3);
+                let transport = Transport { tls: Some(tls), passthrough, http3, ..proxied("https") };
                 let (name, serve) = ("gateway-https".to_owned(), Serve::Http(routes));
                 listeners.push(Listener { name, bind: https, transport, serve });
             }
@@ -102,6 +104,24 @@ pub(crate) fn gateway(
 /// Whether any bytes are passed on.
 fn has_streams(overlay: &Overlay) -> bool {
     !overlay.types.tcp_routes.is_empty() || !overlay.types.tls_routes.is_empty()
+}
+
+/// What is said of HTTP/3. The table has checked it.
+fn http3(said: &types::gateway::Http3) -> Http3 {
+    let default = Http3::default();
+    match said {
+        types::gateway::Http3::Whether(on) => Http3 { on: *on, ..default },
+        types::gateway::Http3::How(how) => Http3 {
+            on: true,
+            advertised_port: how.advertised_port,
+            max_age: how
+                .max_age
+                .as_deref()
+                .and_then(|text| duration::parse(text).ok())
+                .unwrap_or(default.max_age),
+            retry: how.retry.unwrap_or_default(),
+        },
+    }
 }
 
 /// Answers every request with where it is served over HTTPS.
@@ -138,9 +158,11 @@ impl Reader<'_> {
     }
 
     fn without_https(&mut self, said: &types::Gateway) {
-        for (key, there) in
-            [("tls", said.tls.is_some()), ("https_redirect", said.https_redirect == Some(true))]
-        {
+        for (key, there) in [
+            ("tls", said.tls.is_some()),
+            ("https_redirect", said.https_redirect == Some(true)),
+            ("http3", said.http3.as_ref().is_some_and(|said| http3(said).on)),
+        ] {
             if there && said.https.is_none() {
                 let message = format!("`{key}` needs `https`, the address at which HTTPS is spoken");
                 let hint = "for example `https: \":8443\"`";

@@ -626,6 +626,20 @@ fn https_is_an_address_with_certificates() {
     assert!(tls.files[0].cert.ends_with("certs/shop.pem") && tls.files[0].cert.is_absolute());
     assert!(!tls.client_auth.as_ref().unwrap().required);
 
+    let http3 = |gateway: &str| {
+        let made = listeners(gateway).unwrap();
+        assert_eq!(made[0].transport.http3, None);
+        made.get(1).and_then(|secure| secure.transport.http3)
+    };
+    let default = tutti_ports::routing::Http3::default();
+    assert_eq!(http3("{https: 8443}"), None);
+    assert_eq!(http3("{http3: false}"), None);
+    assert_eq!(http3("{https: 8443, http3: true}"), Some(default));
+    assert_eq!(http3("{https: 8443, http3: {}}"), Some(default));
+    assert!(!http3("{https: 8443, http3: false}").unwrap().on);
+    let said = http3("{https: 8443, http3: {advertised_port: 443, max_age: 1h, retry: true}}").unwrap();
+    assert_eq!((said.advertised_port, said.max_age.as_secs(), said.retry), (Some(443), 3_600, true));
+
     let both = listeners("{https: 8443, https_redirect: false}").unwrap();
     let routes = |at: usize| match &both[at].serve {
         Serve::Http(routes) => routes.clone(),
@@ -641,6 +655,12 @@ fn https_is_an_address_with_certificates() {
         ("{https: 8443, tls: {files: [{cert: certs/none.pem, key: certs/shop.key}]}}", "there is no file"),
         ("{https: 8443, tls: {files: [{cert: certs/shop.pem}]}}", "key"),
         ("{https: 8443, tls: {client_auth: {ca: certs/ca.pem, mode: maybe}}}", "maybe"),
+        ("{http3: true}", "`http3` needs `https`"),
+        ("{http3: {retry: true}}", "`http3` needs `https`"),
+        ("{https: 8443, http3: yes please}", "yes please"),
+        ("{https: 8443, http3: {advertised_port: 0}}", "advertised_port"),
+        ("{https: 8443, http3: {max_age: soon}}", "soon"),
+        ("{https: 8443, http3: {port: 443}}", "port"),
     ] {
         let problems = listeners(gateway).unwrap_err();
         assert!(problems.contains(text), "{gateway}: {problems}");

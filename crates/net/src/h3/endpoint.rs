@@ -6,10 +6,13 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use quinn::{EndpointConfig, Incoming, TransportConfig};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, EndpointConfig, Incoming, Runtime, TransportConfig, UdpPoller};
 use socket2::{Domain, Protocol as Transfer, Socket, Type};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -54,6 +57,13 @@ impl Endpoint {
         self.local
     }
 
+    fn open(self) -> io::Result<quinn::Endpoint> {
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let socket = Arc::new(Guarded { socket: runtime.wrap_udp_socket(self.socket)?, _guard: self.guard });
+        // The key for resets is drawn anew in each process: connections do not outlive it.
+        quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, runtime)
+    }
+
     /// Drops `guard` when the socket is closed: whoever holds its other end learns that the address is free.
     #[must_use]
     pub fn guarded(mut self, guard: impl std::any::Any + Send + Sync) -> Self {
@@ -77,10 +87,8 @@ pub async fn serve_local<H: LocalHandler>(
     settings: Settings,
     drain: DrainSignal,
 ) -> Served {
-    let Endpoint { socket, local, guard } = endpoint;
-    // The key for resets is drawn anew in each process: connections do not outlive it.
-    let made = quinn::Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime));
-    let made = match made {
+    let local = endpoint.local;
+    let made = match endpoint.open() {
         Ok(made) => made,
         Err(error) => {
             tracing::error!(%error, listener = %settings.name, "HTTP/3 cannot be served");
@@ -97,12 +105,49 @@ pub async fn serve_local<H: LocalHandler>(
         served: Served::default(),
     };
     accepting.run(&made).await;
-    let served = accepting.finish(&made).await;
-    drop((made, accepting));
-    // The library's own task closes the socket when it runs next.
-    tokio::task::yield_now().await;
-    drop(guard);
-    served
+    accepting.finish(&made).await
+}
+
+/// A socket that tells when it is closed: connections hold it until they have sent and heard their last.
+#[derive(Debug)]
+struct Guarded {
+    socket: Arc<dyn AsyncUdpSocket>,
+    _guard: Option<Box<dyn std::any::Any + Send + Sync>>,
+}
+
+impl AsyncUdpSocket for Guarded {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [io::IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_recv(cx, bufs, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.socket.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.socket.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.may_fragment()
+    }
 }
 
 struct Accepting<H> {
@@ -178,11 +223,16 @@ impl<H: LocalHandler> Accepting<H> {
         if under_way >= settings.h3.handshakes || self.tasks.len() >= settings.connections {
             return incoming.refuse();
         }
-        if under_way >= settings.h3.unvalidated && !incoming.remote_address_validated() {
+        let transport = self.shared.handler.transport();
+        let unvalidated = match &transport {
+            Some(transport) if transport.validate => 0,
+            _ => settings.h3.unvalidated,
+        };
+        if under_way >= unvalidated && !incoming.remote_address_validated() {
             // RFC 9000 section 8.1.2. One that cannot be asked to come again is not served.
             return incoming.retry().unwrap_or_else(|error| error.into_incoming().refuse());
         }
-        let tls = self.shared.handler.transport().and_then(|transport| transport.tls.clone());
+        let tls = transport.and_then(|transport| transport.tls.clone());
         let Some((tls, config)) = tls.and_then(|tls| Some((Arc::clone(&tls), self.carrier.config(&tls)?)))
         else {
             return incoming.refuse();
@@ -195,6 +245,7 @@ impl<H: LocalHandler> Accepting<H> {
             protocol: Protocol::Http3,
             serial: crate::accept::serial(),
             tls: None,
+            proxied: None,
             passed: None,
         };
         self.served.accepted += 1;

@@ -37,7 +37,8 @@ pub use resilience::{
 };
 pub use stream::StreamRoute;
 pub use transport::{
-    CertificateFiles, ClientAuth, ForwardedHeader, ProxyProtocol, Tls, TlsVersion, Transport, TrustedProxies,
+    CertificateFiles, ClientAuth, ForwardedHeader, Http3, ProxyProtocol, Tls, TlsVersion, Transport,
+    TrustedProxies,
 };
 pub use upstream::{
     Algorithm, Balance, Breaker, Failover, HashOn, LatencyRule, Outlier, ProxyVersion, Rate, SameSite,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ use crate::certificates::Acme;
 pub struct Transport {
     /// TLS; `None` is plain.
     pub tls: Option<Tls>,
+    /// HTTP/3 beside it; `None`: nothing was said of it.
+    pub http3: Option<Http3>,
     /// What each client may take.
     pub limits: ClientLimits,
     /// Which proxies in front are believed, when they say for whom they ask.
@@ -53,6 +56,26 @@ pub enum ForwardedHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+}
+
+/// HTTP/3 (RFC 9114), at the same port of UDP, with the same certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http3 {
+    /// Whether it is spoken. If not, clients that remember it are told to forget it.
+    pub on: bool,
+    /// The port that clients are told (RFC 7838), if it is another than the one that is listened at.
+    pub advertised_port: Option<u16>,
+    /// For how long they may remember it.
+    pub max_age: Duration,
+    /// Whether each client has to show that its address is its own before its handshake (RFC 9000 section 8.1.2), and not only
+    /// while many are under way.
+    pub retry: bool,
+}
+
+impl Default for Http3 {
+    fn default() -> Self {
+        Self { on: true, advertised_port: None, max_age: Duration::from_secs(24 * 60 * 60), retry: false }
+    }
 }
 
 /// How TLS is spoken at a listener. The default shows what [`crate::certificates::Certificates`] has.

@@ -9,7 +9,9 @@ use http::{Request, Response};
 use tutti_core::limits;
 use tutti_net::server::{self, Admission, Refusal, Settings, StreamHandler};
 use tutti_net::transport::{Failure, Transport};
-use tutti_net::{Body, ConnectionInfo, DrainSignal, Listener, LocalHandler, MinRate, Stream, serve_local};
+use tutti_net::{
+    Body, ConnectionInfo, DrainSignal, Listener, LocalHandler, MinRate, Protocol, Stream, h3, serve_local,
+};
 
 use super::carry::{self, Carried};
 use crate::clients::Client;
@@ -47,6 +49,21 @@ pub async fn run(worker: Rc<Worker>, plan: Plan, listener: Listener, drain: Drai
     }
 }
 
+/// Serves HTTP/3 beside a listener until it is drained.
+pub async fn run_http3(worker: Rc<Worker>, plan: Plan, endpoint: h3::Endpoint, drain: DrainSignal) {
+    let name = Arc::clone(&plan.borrow().name);
+    let settings = Settings {
+        connections: worker.shared.options.connections,
+        ..Settings::named(format!("{name} (HTTP/3)"))
+    };
+    #[allow(clippy::arc_with_non_send_sync)]
+    let handler = Arc::new(Connections { worker, plan });
+    let served = h3::serve_local(endpoint, handler, settings, drain).await;
+    if served.cut > 0 {
+        tracing::warn!(listener = %name, connections = served.cut, "HTTP/3 connections were cut at the end of a drain");
+    }
+}
+
 /// What every connection of a listener needs.
 struct Connections {
     worker: Rc<Worker>,
@@ -78,6 +95,8 @@ impl Connections {
                 tracing::debug!(%error, peer = %connection.peer, "a connection did not begin");
                 failure.as_str()
             }
+            // QUIC does not tell which.
+            (Ok(()), Some(_)) if connection.protocol == Protocol::Http3 => "quic",
             (Ok(()), Some(tls)) if tls.resumed => "resumed",
             (Ok(()), Some(_)) => "full",
             (Ok(()), None) => return,

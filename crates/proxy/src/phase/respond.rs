@@ -108,6 +108,9 @@ fn name(exchange: &Exchange<'_>, response: &mut Response<Body>) {
     if let Some(plan) = exchange.entry.route.as_ref().and_then(|route| route.content.as_ref()) {
         content::tell(exchange, plan, response);
     }
+    if let Some(alt_svc) = &exchange.listener.alt_svc {
+        response.headers_mut().insert(header::ALT_SVC, alt_svc.clone());
+    }
     if let Some(id) = &exchange.entry.request_id
         && !response.headers().contains_key(REQUEST_ID)
     {

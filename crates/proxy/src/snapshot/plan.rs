@@ -45,6 +45,10 @@ pub struct ListenerPlan {
     pub address: SocketAddr,
     /// What carries it; `None` is plain TCP.
     pub transport: Option<Arc<Transport>>,
+    /// Whether HTTP/3 is served beside it.
+    pub http3: bool,
+    /// Where clients find HTTP/3, or that there is none any more (RFC 7838 section 3).
+    pub alt_svc: Option<HeaderValue>,
     /// Whether its clients are strangers.
     pub side: Side,
     /// What each client may take; the defaults for a door, where nobody looks at them.
@@ -286,6 +290,8 @@ impl Compiler<'_> {
             bind,
             address,
             transport: None,
+            http3: false,
+            alt_svc: None,
             side,
             limits: ClientLimits::default(),
             trusted: TrustedProxies::default(),

@@ -3,10 +3,11 @@
 pub mod files;
 pub mod keys;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
+use http::HeaderValue;
 use tutti_net::Transport;
 use tutti_net::tls::server::{self, ClientAuth, SetupError, Tickets};
 use tutti_net::tls::{Keys, Server, Version};
@@ -59,6 +60,8 @@ pub struct Book {
     cache: Arc<Cache>,
     tickets: HashMap<(String, ClientAuth), Tickets>,
     files: Vec<Weak<FileKeys>>,
+    /// Listeners whose clients were told of HTTP/3.
+    advertised: BTreeSet<String>,
     known: HashMap<String, (routing::Transport, bool, Arc<Transport>)>,
 }
 
@@ -70,6 +73,7 @@ impl Book {
             cache: Arc::default(),
             tickets: HashMap::new(),
             files: Vec::new(),
+            advertised: BTreeSet::new(),
             known: HashMap::new(),
         }
     }
@@ -90,18 +94,25 @@ impl Book {
         {
             return Ok(Some(Arc::clone(made)));
         }
+        let quic = carried.http3.filter(|quic| http && quic.on);
         let tls = match &carried.tls {
             None => None,
-            Some(tls) => Some(Arc::new(self.tls(&listener.name, tls, http)?)),
+            Some(tls) => Some(Arc::new(self.tls(&listener.name, tls, (http, quic.is_some()))?)),
         };
         let proxies = carried.proxy_protocol.as_ref().map(proxies);
         let passthrough = (!carried.passthrough.is_empty()).then(|| passing(&carried.passthrough));
-        let made = Arc::new(Transport { proxies, passthrough, tls });
+        let validate = quic.is_some_and(|quic| quic.retry);
+        let made = Arc::new(Transport { proxies, passthrough, tls, validate });
         self.known.insert(listener.name.clone(), (listener.transport.clone(), http, Arc::clone(&made)));
         Ok(Some(made))
     }
 
-    fn tls(&mut self, listener: &str, tls: &Tls, http: bool) -> Result<Server, TransportError> {
+    fn tls(
+        &mut self,
+        listener: &str,
+        tls: &Tls,
+        (http, http3): (bool, bool),
+    ) -> Result<Server, TransportError> {
         if tls.files.is_empty() && self.certificates.is_none() {
             return Err(TransportError::NoCertificate);
         }
@@ -114,7 +125,7 @@ impl Book {
             }
         };
         let tickets = self.tickets(listener, &client_auth)?;
-        let mut options = server::Options { client_auth, ..server::Options::default() };
+        let mut options = server::Options { client_auth, http3, ..server::Options::default() };
         if tls.min_version == TlsVersion::Tls13 {
             options.oldest = Version::Tls13;
         }
@@ -143,10 +154,28 @@ impl Book {
         Ok(made)
     }
 
+    /// What a listener at this port tells its clients of HTTP/3 (RFC 7838): where it is, or, once they may remember it and it is
+    /// switched off, that they should forget it.
+    pub fn alt_svc(&mut self, listener: &routing::Listener, port: u16) -> Option<HeaderValue> {
+        if !matches!(listener.serve, Serve::Http(_)) || listener.transport.tls.is_none() {
+            return None;
+        }
+        match listener.transport.http3 {
+            Some(http3) if http3.on => {
+                self.advertised.insert(listener.name.clone());
+                let (port, age) = (http3.advertised_port.unwrap_or(port), http3.max_age.as_secs());
+                HeaderValue::from_str(&format!("h3=\":{port}\"; ma={age}")).ok()
+            }
+            Some(_) => Some(HeaderValue::from_static("clear")),
+            None => self.advertised.contains(&listener.name).then(|| HeaderValue::from_static("clear")),
+        }
+    }
+
     /// Forgets listeners that are gone.
     pub fn keep(&mut self, names: &[&str]) {
         self.known.retain(|name, _| names.contains(&name.as_str()));
         self.tickets.retain(|(name, _), _| names.contains(&name.as_str()));
+        self.advertised.retain(|name| names.contains(&name.as_str()));
     }
 
     /// Reads files again that have changed; whether any has.

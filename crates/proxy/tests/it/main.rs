@@ -27,6 +27,7 @@ mod health;
 mod hedge;
 mod hostile;
 mod http2;
+mod http3;
 mod hygiene;
 mod injected;
 mod interop;

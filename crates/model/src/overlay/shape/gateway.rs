@@ -24,6 +24,16 @@ pub(super) static GATEWAY: Object = object(
         field("https", Shape::Either(&[Shape::Text, PORT])),
         field("https_redirect", Shape::Bool),
         field("tls", Shape::Object(&TLS)),
+        field("http3", Shape::Either(&[Shape::Bool, Shape::Object(&HTTP3)])),
+    ],
+);
+
+static HTTP3: Object = object(
+    "the HTTP/3 of the gateway",
+    &[
+        field("advertised_port", Shape::Int(1, 65_535)),
+        field("max_age", Shape::Duration),
+        field("retry", Shape::Bool),
     ],
 );
 

@@ -34,6 +34,32 @@ pub struct Gateway {
     pub https_redirect: Option<bool>,
     /// How HTTPS is spoken.
     pub tls: Option<Tls>,
+    /// HTTP/3 at the address of `https`, at the same port of UDP, or how. With `false` clients that remember it are told to forget it.
+    /// Default: none.
+    pub http3: Option<Http3>,
+}
+
+/// Whether HTTP/3 is spoken, or how.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Http3 {
+    /// Whether.
+    Whether(bool),
+    /// How.
+    How(Http3Options),
+}
+
+/// How HTTP/3 is spoken.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http3Options {
+    /// The port that clients are told, if it is another than that of `https`: where something in front forwards UDP.
+    pub advertised_port: Option<u16>,
+    /// For how long clients may remember that there is HTTP/3. Default: 24h.
+    pub max_age: Option<String>,
+    /// Whether each client has to show that its address is its own before its handshake, which costs it a round trip. Default: only
+    /// while many handshakes are under way.
+    pub retry: Option<bool>,
 }
 
 /// How HTTPS is spoken.
