@@ -124,7 +124,7 @@ fn listener(service: &Service, port: &Published, bind: SocketAddr, transport: Tr
     let backend = Backend::new(service.name.clone(), port.target, port.protocol);
     let serve = match port.protocol {
         AppProtocol::Tcp => Serve::Tcp(backend),
-        AppProtocol::Http | AppProtocol::H2c => Serve::Http(vec![Route::to(service.name.as_str(), backend)]),
+        AppProtocol::Http | AppProtocol::H2c => Serve::http(vec![Route::to(service.name.as_str(), backend)]),
     };
     let name = format!("{}:{}", service.name, port.target);
     Listener { name, bind, transport, serve }

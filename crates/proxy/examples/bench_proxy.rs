@@ -72,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     let log = arguments.next().context("the access log's path is missing")?;
     let bind: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned()).parse()?;
     let backend = Backend::new(ServiceName::new("upstream")?, 80, AppProtocol::Http);
-    let serve = Serve::Http(vec![Route::to("all", backend)]);
+    let serve = Serve::http(vec![Route::to("all", backend)]);
     let listener = Listener { name: "bench".to_owned(), bind, transport: Transport::default(), serve };
     let routing = Routing { listeners: vec![listener], ..Routing::default() };
     let log = AccessLogOptions { path: log.into(), format: LogFormat::Text, rotate_bytes: u64::MAX, keep: 0 };

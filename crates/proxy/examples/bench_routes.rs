@@ -172,8 +172,8 @@ fn pin(core: &str) {
 
 fn serve(routes: usize, core: &str) -> anyhow::Result<()> {
     let upstream = upstream(core)?;
-    let all = (0..routes).map(|at| route(at, 0)).collect::<Result<_, _>>()?;
-    let (bind, serve) = (SocketAddr::from(([127, 0, 0, 1], 0)), Serve::Http(all));
+    let all = (0..routes).map(|at| route(at, 0)).collect::<Result<Vec<_>, _>>()?;
+    let (bind, serve) = (SocketAddr::from(([127, 0, 0, 1], 0)), Serve::http(all));
     let listener = Listener { name: "bench".to_owned(), bind, transport: Transport::default(), serve };
     let routing = Routing { listeners: vec![listener], ..Routing::default() };
     let options = Options { workers: 1, ..Options::default() };

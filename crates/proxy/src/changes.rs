@@ -182,7 +182,7 @@ impl Shared {
             routing::Serve::Http(routes) => Some(routes),
             routing::Serve::Tcp(_) | routing::Serve::Stream(_) => None,
         });
-        let identity = Fields::of(routes.flatten());
+        let identity = Fields::of(routes.flatten().map(|route| &**route));
         let mut prepared = Vec::new();
         let mut opened = Vec::new();
         for listener in routing.listeners {

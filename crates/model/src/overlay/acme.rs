@@ -1,6 +1,7 @@
 //! `gateway.tls.acme:` becomes what the room of certificates is told.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tutti_core::{code, limits};
@@ -26,7 +27,7 @@ const PROPAGATION: Duration = Duration::from_secs(10);
 pub(super) fn read(
     said: &acme::Acme,
     node: Option<&Node>,
-    routes: &[Route],
+    routes: &[Arc<Route>],
     (folder, env): (&Path, &Environment),
     report: &mut Report,
 ) -> Acme {
@@ -121,7 +122,7 @@ impl Reader<'_> {
 
     /// One for each host of the routes. Names of this machine are not for an authority of the world's; nor is a wildcard without
     /// the one challenge that could prove it, which is said.
-    fn of_routes(&mut self, routes: &[Route], challenges: &[Challenge]) -> Vec<Vec<String>> {
+    fn of_routes(&mut self, routes: &[Arc<Route>], challenges: &[Challenge]) -> Vec<Vec<String>> {
         let mut hosts: Vec<String> = routes.iter().flat_map(|route| route.hosts.clone()).collect();
         hosts.sort();
         hosts.dedup();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tutti_core::code;
 use tutti_ports::routing::{
@@ -81,7 +82,7 @@ pub(crate) fn gateway(
                 }
                 let tls = reader.tls_with_acme(said, &routes);
                 let redirected = said.https_redirect.unwrap_or(true);
-                let first = if redirected { vec![redirect(https.port())] } else { routes.clone() };
+                let first = if redirected { vec![Arc::new(redirect(https.port()))] } else { routes.clone() };
                 listeners.push(plain(Serve::Http(first)));
                 let passthrough = streams.at_https;
                 let http3 = said.http3.as_ref().map(http3);
@@ -171,7 +172,7 @@ impl Reader<'_> {
         }
     }
 
-    fn tls_with_acme(&mut self, said: &types::Gateway, routes: &[Route]) -> Tls {
+    fn tls_with_acme(&mut self, said: &types::Gateway, routes: &[Arc<Route>]) -> Tls {
         let mut tls = self.tls(said.tls.as_ref());
         let asked = said.tls.as_ref().and_then(|tls| tls.acme.as_ref());
         tls.acme = asked.map(|said| {
@@ -244,7 +245,7 @@ pub(super) fn address(listen: &OneText, span: Span, report: &mut Report) -> Opti
 }
 
 /// Where the service behind `/` is published.
-fn published_root(routes: &[Route], application: &Application) -> Option<SocketAddr> {
+fn published_root(routes: &[Arc<Route>], application: &Application) -> Option<SocketAddr> {
     let root = |found: &Match| match &found.path {
         None => true,
         Some(PathMatch::Prefix(path)) => path == "/",

@@ -7,6 +7,7 @@ mod openapi;
 pub(super) mod resilience;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -27,7 +28,7 @@ use crate::value::duration;
 use crate::yaml::Node;
 
 /// The routes, and where in the file they stand.
-pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut Report) -> Vec<Route> {
+pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut Report) -> Vec<Arc<Route>> {
     let common = match (&overlay.types.gateway, overlay.tree.get("gateway")) {
         (Some(gateway), Some(node)) => {
             guard::rate_limits(gateway.rate_limit.as_ref(), "gateway", node, report)
@@ -36,7 +37,7 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
     };
     let nodes = overlay.tree.get("routes").map(Node::items).unwrap_or_default();
     let mut names = BTreeSet::new();
-    let mut routes = Vec::new();
+    let mut routes = Vec::with_capacity(overlay.types.routes.len());
     for (at, (route, node)) in overlay.types.routes.iter().zip(nodes).enumerate() {
         let production = overlay.types.mode == types::Mode::Production;
         let (services, folder) = (&application.services, &application.folder);
@@ -49,7 +50,7 @@ pub(super) fn routes(overlay: &Overlay, application: &Application, report: &mut 
                 let message = format!("two routes are called `{}`", route.name);
                 report.error(code::CONFLICT, node.get("name").map_or(node.span, |node| node.span), message);
             }
-            routes.push(route);
+            routes.push(Arc::new(route));
         }
     }
     routes
@@ -126,9 +127,9 @@ impl Reader<'_> {
             filters,
             backends,
             timeouts,
-            guard,
-            content,
-            resilience,
+            guard: guard.into(),
+            content: content.into(),
+            resilience: resilience.into(),
         })
     }
 
@@ -188,7 +189,7 @@ impl Reader<'_> {
         if paths.is_empty() {
             paths.push(None);
         }
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(paths.len() * methods.len());
         for path in &paths {
             for method in &methods {
                 out.push(Match {
@@ -351,7 +352,9 @@ impl Reader<'_> {
             }
             _ => {}
         }
-        targets.into_iter().filter_map(|target| self.weighted(&target, span)).collect()
+        let mut backends = Vec::with_capacity(targets.len());
+        backends.extend(targets.into_iter().filter_map(|target| self.weighted(&target, span)));
+        backends
     }
 
     fn weighted(&mut self, target: &types::Weighted, span: Span) -> Option<Backend> {

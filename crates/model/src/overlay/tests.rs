@@ -192,7 +192,7 @@ routes:
     assert_eq!((all.attempts, &all.on[..], all.idempotent, all.buffer), (4, &on[..], true, 1 << 20));
     // A longer first pause takes the longest one with it.
     assert_eq!((all.backoff.as_secs(), all.max_backoff.as_secs()), (1, 1));
-    assert_eq!(routes[2].resilience, Resilience::default());
+    assert_eq!(*routes[2].resilience, Resilience::default());
     let budget = routing.upstreams["api"].retry_budget.unwrap();
     assert_eq!((budget.percent, budget.min_per_second), (5, 10));
 
@@ -428,7 +428,7 @@ routes:
     let short = &routes[1].content;
     assert!(short.compression.is_some() && short.decompression.is_some() && short.security.is_some());
     assert_eq!(short.cors.as_ref().unwrap().max_age_s, 600);
-    assert_eq!(routes[2].content, Content::default());
+    assert_eq!(*routes[2].content, Content::default());
     for (keys, part) in [
         ("allow_methods: 'a b'", "`A B` is not a name of HTTP"),
         ("allow_content_types: json", "`json` is not a media type"),

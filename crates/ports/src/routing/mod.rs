@@ -8,6 +8,7 @@ pub mod cidr;
 mod content;
 pub mod guard;
 mod limits;
+mod rare;
 mod resilience;
 mod stream;
 mod transport;
@@ -15,6 +16,7 @@ mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,7 @@ pub use guard::{
     KeySource, Place, RateLimit, Unavailable,
 };
 pub use limits::ClientLimits;
+pub use rare::{Absent, Rare};
 pub use resilience::{
     Abort, Adaptive, AdaptiveRule, Concurrency, DeadlineRule, Fallback, FallbackOn, FallbackTo, FaultRule,
     Hedge, HedgeAfter, NORMAL_PRIORITY, Resilience, Retries, RetryBudget, RetryOn,
@@ -71,12 +74,19 @@ pub struct Listener {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Serve {
     /// HTTP/1.1 and h2c by these routes.
-    Http(Vec<Route>),
+    Http(Vec<Arc<Route>>),
     /// Bytes to one service.
     Tcp(Backend),
     /// Bytes of every connection by this route; `None`: only of those of TLS that [`Transport::passthrough`] has a route for, and
     /// others are refused.
     Stream(Option<Box<StreamRoute>>),
+}
+
+impl Serve {
+    /// HTTP by these routes.
+    pub fn http(routes: impl IntoIterator<Item = Route>) -> Self {
+        Serve::Http(routes.into_iter().map(Arc::new).collect())
+    }
 }
 
 /// A rule: which requests, what is done to them, and where they go.
@@ -101,11 +111,11 @@ pub struct Route {
     /// How long things may take.
     pub timeouts: Timeouts,
     /// Who may ask, and how often.
-    pub guard: Guard,
+    pub guard: Rare<Guard>,
     /// What requests and responses may hold, and how they are written.
-    pub content: Content,
+    pub content: Rare<Content>,
     /// What is done when things go wrong.
-    pub resilience: Resilience,
+    pub resilience: Rare<Resilience>,
 }
 
 impl Route {
@@ -125,9 +135,9 @@ impl Route {
             filters: Vec::new(),
             backends: Vec::new(),
             timeouts: Timeouts::default(),
-            guard: Guard::default(),
-            content: Content::default(),
-            resilience: Resilience::default(),
+            guard: Rare::default(),
+            content: Rare::default(),
+            resilience: Rare::default(),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Plan {
         route: &Route,
     ) -> Result<Option<Box<Self>>, RouteError> {
         let rules = &route.resilience;
-        if *rules == routing::Resilience::default() {
+        if **rules == routing::Resilience::default() {
             return Ok(None);
         }
         let bad = |problem| RouteError::Invalid { route: route.name.clone(), problem };

@@ -74,7 +74,7 @@ impl Book {
     pub fn all(
         &self,
         listener: &str,
-        routes: Vec<Route>,
+        routes: Vec<Arc<Route>>,
         compiler: &mut Compiler<'_>,
     ) -> Result<Delta, RouteError> {
         let keys = keys(&routes);
@@ -124,7 +124,7 @@ impl Book {
                         last
                     });
                     let place = known.unwrap_or_else(&mut spare);
-                    delta.put.extend(self.put(listener, (place, key, order), *route, compiler)?);
+                    delta.put.extend(self.put(listener, (place, key, order), Arc::from(route), compiler)?);
                 }
                 (RouteEdit::Remove(_), Some(place)) => delta.gone.push(place),
                 (RouteEdit::Remove(_), None) => return Err(invalid("there is no such route")),
@@ -188,11 +188,11 @@ impl Book {
         &self,
         listener: &str,
         (place, key, order): (usize, Key, u64),
-        route: Route,
+        route: Arc<Route>,
         compiler: &mut Compiler<'_>,
     ) -> Result<Option<Put>, RouteError> {
         let held = self.at(place);
-        let same = held.filter(|held| *held.route == route);
+        let same = held.filter(|held| *held.route == *route);
         if same.is_some_and(|held| held.order == order) {
             return Ok(None);
         }
@@ -207,7 +207,7 @@ impl Book {
             Some(held) => (Arc::clone(&held.route), None),
             None => {
                 let plan = Arc::new(compiler.route(listener, &route)?);
-                (Arc::new(route), Some(plan))
+                (route, Some(plan))
             }
         };
         Ok(Some(Put { place, key, order, route, rules, plan }))
@@ -252,9 +252,9 @@ impl Book {
 }
 
 /// The key of each route: names should be unique, but nobody is harmed if they are not.
-fn keys(routes: &[Route]) -> Vec<Key> {
+fn keys(routes: &[Arc<Route>]) -> Vec<Key> {
     let mut seen: HashMap<&str, u32> = HashMap::with_capacity(routes.len());
-    let key = |route: &'_ Route, nth: u32| (Box::from(route.name.as_str()), nth);
+    let key = |route: &Route, nth: u32| (Box::from(route.name.as_str()), nth);
     let mut keys = Vec::with_capacity(routes.len());
     for route in routes {
         let nth = seen.entry(&route.name).and_modify(|nth| *nth += 1).or_insert(0);

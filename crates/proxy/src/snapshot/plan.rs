@@ -266,7 +266,7 @@ impl Compiler<'_> {
             let route = Route::to("door", backend.clone());
             let mut routes = Routes::default();
             routes.otherwise = Some(target);
-            let delta = Book::default().all(name, vec![route], self).map_err(failed)?;
+            let delta = Book::default().all(name, vec![Arc::new(route)], self).map_err(failed)?;
             Book::default().commit(delta, &mut routes, self.made);
             Serve::Http(Box::new(routes))
         };
@@ -503,7 +503,9 @@ mod tests {
         let mut compiler = Compiler { clusters, metrics, options, keyrings, documents, made, identity };
         let mut plan = compiler.edge(&listener, 1, bind)?;
         let failed = |source| ApplyError::Route { listener: "l".to_owned(), source };
-        let delta = Book::default().all("l", routes, &mut compiler).map_err(failed)?;
+        let delta = Book::default()
+            .all("l", routes.into_iter().map(Arc::new).collect(), &mut compiler)
+            .map_err(failed)?;
         if let Serve::Http(routes) = &mut plan.serve {
             Book::default().commit(delta, routes, compiler.made);
         }

@@ -20,7 +20,8 @@ pub struct StreamPlan {
 impl Compiler<'_> {
     /// Compiles a route.
     pub(super) fn stream(&mut self, listener: &str, stream: &StreamRoute) -> Result<StreamPlan, RouteError> {
-        let guard = Guard { allow: stream.allow.clone(), deny: stream.deny.clone(), ..Guard::default() };
+        let guard =
+            Guard { allow: stream.allow.clone(), deny: stream.deny.clone(), ..Guard::default() }.into();
         let idle = stream.idle_timeout.unwrap_or(self.options.tunnel_idle_timeout);
         let timeouts = Timeouts { idle: Some(idle), ..Timeouts::default() };
         let backends = stream.backends.clone();

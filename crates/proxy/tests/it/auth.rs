@@ -34,7 +34,7 @@ fn code(response: &Response<Bytes>) -> (u16, String) {
 }
 
 fn guarded(auth: Auth) -> Route {
-    Route { guard: Guard { auth: Some(auth), ..Guard::default() }, ..to("web") }
+    Route { guard: Guard { auth: Some(auth), ..Guard::default() }.into(), ..to("web") }
 }
 
 fn api_key() -> ApiKeys {
@@ -209,7 +209,7 @@ async fn tokens_are_verified_by_what_the_issuer_publishes_and_outlive_its_absenc
     }
     assert_eq!(provider.asked.load(Ordering::SeqCst), asked);
     // The keys outlive a reload and the issuer's absence.
-    tutti.handle.apply(routing(tutti_ports::routing::Serve::Http(vec![route]))).await.unwrap();
+    tutti.handle.apply(routing(tutti_ports::routing::Serve::http(vec![route]))).await.unwrap();
     assert_eq!(ask(&provider.token("one", &key, &["admin"])).await.status(), 200);
 }
 

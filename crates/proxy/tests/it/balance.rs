@@ -19,7 +19,7 @@ fn called(balance: Balance) -> Upstream {
 
 fn policed(route: Route, service: &str, upstream: Upstream) -> Routing {
     let upstreams = BTreeMap::from([(name(service), upstream)]);
-    Routing { upstreams, ..routing(Serve::Http(vec![route])) }
+    Routing { upstreams, ..routing(Serve::http(vec![route])) }
 }
 
 async fn start(balance: Balance, options: tutti_proxy::Options, instances: Vec<Instance>) -> Tutti {
@@ -125,14 +125,14 @@ async fn a_route_means_the_instances_of_a_version() {
         assert_eq!(text(&get(tutti.edge, "/").await), "new");
     }
     let canary = Subset { tags: vec!["canary".into()], ..Subset::default() };
-    tutti.handle.apply(routing(Serve::Http(vec![route(canary)]))).await.unwrap();
+    tutti.handle.apply(routing(Serve::http(vec![route(canary)]))).await.unwrap();
     assert_eq!(text(&get(tutti.edge, "/").await), "new");
-    tutti.handle.apply(routing(Serve::Http(vec![route(subset("v3", false))]))).await.unwrap();
+    tutti.handle.apply(routing(Serve::http(vec![route(subset("v3", false))]))).await.unwrap();
     let none = get(tutti.edge, "/").await;
     assert_eq!((none.status().as_u16(), fault(&none)["code"].clone()), (503, "TUT0502".into()));
     let message = fault(&none)["message"].to_string();
     assert!(message.contains("none of the 2 instances of a is of version v3"), "{message}");
-    tutti.handle.apply(routing(Serve::Http(vec![route(subset("v3", true))]))).await.unwrap();
+    tutti.handle.apply(routing(Serve::http(vec![route(subset("v3", true))]))).await.unwrap();
     assert_eq!(get(tutti.edge, "/").await.status(), 200);
     let described = serde_json::to_value(tutti.handle.describe()).unwrap();
     assert_eq!(described["services"][0]["subset"], "of version v2");

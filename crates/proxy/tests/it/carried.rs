@@ -109,7 +109,7 @@ fn calling(serve: Serve, called: Called) -> Routing {
 async fn start(called: Called, protocol: AppProtocol, addr: SocketAddr) -> Tutti {
     let one_worker = Options { workers: 1, ..options() };
     let instances = vec![speaking(protocol, "a", 1, addr, Health::Passing)];
-    Tutti::applying(one_worker, calling(Serve::Http(vec![to("a")]), called), instances, None).await
+    Tutti::applying(one_worker, calling(Serve::http(vec![to("a")]), called), instances, None).await
 }
 
 fn secured(tls: UpstreamTls) -> Called {
@@ -201,7 +201,7 @@ async fn what_is_wrong_with_a_certificate_is_said() {
     assert_eq!(get(tutti.edge, "/").await.status(), 200);
     // What cannot be set up is refused as a whole, and what was there stays.
     let gone = secured(tls_to(Some(Path::new("/nonexistent/ca.pem")), "a"));
-    let refused = tutti.handle.apply(calling(Serve::Http(vec![to("a")]), gone)).await.unwrap_err();
+    let refused = tutti.handle.apply(calling(Serve::http(vec![to("a")]), gone)).await.unwrap_err();
     assert!(tutti_core::error::chain(&refused).contains("/nonexistent/ca.pem"), "{refused}");
     assert_eq!(get(tutti.edge, "/").await.status(), 200);
 }
@@ -219,7 +219,7 @@ async fn we_show_a_certificate_where_it_is_asked_for_and_files_are_read_again() 
     let tls = UpstreamTls { certificate, ..tls_to(Some(&lab.ca()), "a.internal") };
     let hasty = Options { workers: 1, certificate_look: std::time::Duration::from_millis(10), ..options() };
     let instances = vec![passing("a", 1, server.addr)];
-    let routing = calling(Serve::Http(vec![to("a")]), secured(tls.clone()));
+    let routing = calling(Serve::http(vec![to("a")]), secured(tls.clone()));
     let tutti = Tutti::applying(hasty, routing, instances, None).await;
     let asked = || async {
         let request = Request::get("/").header("host", "h").body(Body::empty()).unwrap();
@@ -245,7 +245,7 @@ async fn we_show_a_certificate_where_it_is_asked_for_and_files_are_read_again() 
     std::fs::rename(lab.folder.path().join("new.pem"), lab.ca()).unwrap();
     // Without a certificate of ours nothing is answered.
     let bare = secured(UpstreamTls { certificate: None, ..tls });
-    tutti.handle.apply(calling(Serve::Http(vec![to("a")]), bare)).await.unwrap();
+    tutti.handle.apply(calling(Serve::http(vec![to("a")]), bare)).await.unwrap();
     let answer = get(tutti.edge, "/").await;
     assert_eq!(answer.status(), 502, "{answer:?}");
 }
@@ -300,7 +300,7 @@ async fn no_two_clients_share_a_connection_that_says_whom_it_is_for() {
     for version in [ProxyVersion::V1, ProxyVersion::V2] {
         let addr = reading().await;
         let called = Called { proxy_protocol: Some(version), ..Called::default() };
-        let mut wanted = calling(Serve::Http(vec![to("a")]), called);
+        let mut wanted = calling(Serve::http(vec![to("a")]), called);
         wanted.listeners[0].transport.trusted_proxies.ranges = vec!["127.0.0.1".parse().unwrap()];
         let one_worker = Options { workers: 1, ..options() };
         let tutti = Tutti::applying(one_worker, wanted, vec![passing("a", 1, addr)], None).await;

@@ -14,7 +14,7 @@ use tutti_ports::routing::{
 use crate::harness::*;
 
 async fn serving(content: Content, upstream: &Upstream) -> Tutti {
-    let route = Route { content, ..to("a") };
+    let route = Route { content: content.into(), ..to("a") };
     Tutti::start(options(), vec![route], vec![passing("a", 1, upstream.addr)]).await
 }
 
@@ -139,7 +139,7 @@ async fn preflights_are_answered_here_and_pages_may_read_what_they_may() {
     };
     let put = Match { method: Some("PUT".into()), ..Match::default() };
     let content = Content { cors: Some(cors), ..Content::default() };
-    let route = Route { matches: vec![put], content, ..to("a") };
+    let route = Route { matches: vec![put], content: content.into(), ..to("a") };
     let other = Route { name: "other".into(), ..to("a") };
     let tutti = Tutti::start(options(), vec![route, other], vec![passing("a", 1, own.addr)]).await;
     let origin = ("origin", "https://shop.test");

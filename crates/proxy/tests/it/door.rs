@@ -24,7 +24,7 @@ async fn a_door_has_one_address_and_balances() {
     }
     assert_eq!((answers.iter().filter(|one| *one == "a").count(), answers.len()), (3, 6), "{answers:?}");
     // New routes of the edge leave doors as they are.
-    tutti.handle.apply(routing(Serve::Http(vec![to("x")]))).await.unwrap();
+    tutti.handle.apply(routing(Serve::http(vec![to("x")]))).await.unwrap();
     assert_eq!(text(&get(door, "/").await).len(), 1);
 }
 

@@ -140,8 +140,12 @@ async fn refusals_name_their_guard_and_limits_their_state() {
         authorize: Some("request.method == 'GET'".into()),
         ..Guard::default()
     };
-    let tutti =
-        Tutti::start(options(), vec![Route { guard, ..to("web") }], vec![passing("web", 0, web.addr)]).await;
+    let tutti = Tutti::start(
+        options(),
+        vec![Route { guard: guard.into(), ..to("web") }],
+        vec![passing("web", 0, web.addr)],
+    )
+    .await;
     let (_, passed) = told(&tutti, ask("/")).await;
     let limit = &passed.limits[0];
     assert_eq!((limit.name.as_str(), limit.requests, limit.allowed, limit.remaining), ("hourly", 1, true, 0));

@@ -40,7 +40,7 @@ fn at(path: &str) -> External {
 }
 
 fn guarded(external: External) -> Route {
-    Route { guard: Guard { external: Some(Box::new(external)), ..Guard::default() }, ..to("web") }
+    Route { guard: Guard { external: Some(Box::new(external)), ..Guard::default() }.into(), ..to("web") }
 }
 
 async fn with(edge: std::net::SocketAddr, path: &str, fields: &[(&str, &str)]) -> Response<Bytes> {
@@ -262,7 +262,7 @@ async fn a_question_that_comes_back_is_refused() {
     // The authorization service leads to the very route that asks it.
     let place = free();
     let catalog_place = vec![passing("web", 0, web.addr), passing("auth", 0, place)];
-    let serve = routing::Serve::Http(vec![guarded(external(ExternalAsk::Prefix(String::new())))]);
+    let serve = routing::Serve::http(vec![guarded(external(ExternalAsk::Prefix(String::new())))]);
     let listeners = vec![listener("edge", place, serve)];
     let routing = routing::Routing { listeners, ..routing::Routing::default() };
     let tutti = Tutti::applying(options(), routing, catalog_place, None).await;

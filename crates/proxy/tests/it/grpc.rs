@@ -96,15 +96,15 @@ async fn what_we_answer_ourselves_is_a_status_of_grpc() {
         at(
             "page",
             Route {
-                resilience: Resilience { fallback: Some(fallback), ..Resilience::default() },
+                resilience: Resilience { fallback: Some(fallback), ..Resilience::default() }.into(),
                 ..to_grpc("nobody")
             },
         ),
-        at("small", Route { content: small, ..to_grpc("shop") }),
+        at("small", Route { content: small.into(), ..to_grpc("shop") }),
         at(
             "long",
             Route {
-                content: Content { response_bytes: Some(5000), ..Content::default() },
+                content: Content { response_bytes: Some(5000), ..Content::default() }.into(),
                 ..to_grpc("shop")
             },
         ),
@@ -155,18 +155,25 @@ fn decoded(text: &[u8]) -> Vec<u8> {
     ends.collect()
 }
 
-#[tokio::test]
-async fn browsers_speak_grpc_in_their_own_way() {
-    let server = server().await;
+/// Routes that differ in what they make of browsers.
+fn for_browsers() -> Vec<Route> {
     let cors =
         Cors { origins: vec!["https://page.test".into()], headers: vec!["x-own".into()], ..Cors::default() };
-    let routes = vec![
-        at("plain", Route { content: Content { cors: Some(cors), ..Content::default() }, ..to_grpc("shop") }),
+    let holding = |content: Content, route| Route { content: content.into(), ..route };
+    let asked = Content { cors: Some(cors), ..Content::default() };
+    let off = Content { grpc_web: Some(false), ..Content::default() };
+    vec![
+        at("plain", holding(asked, to_grpc("shop"))),
         at("refuses", to_grpc("shop")),
         at("breaks", to_grpc("shop")),
         at("nobody", to_grpc("nobody")),
-        at("off", Route { content: Content { grpc_web: Some(false), ..Content::default() }, ..to("echo") }),
-    ];
+        at("off", holding(off, to("echo"))),
+    ]
+}
+
+#[tokio::test]
+async fn browsers_speak_grpc_in_their_own_way() {
+    let (server, routes) = (server().await, for_browsers());
     let echo = echo().await;
     let options = tutti_proxy::Options { ready_wait: Duration::ZERO, ..options() };
     let instances = vec![passing("shop", 0, server.addr), passing("echo", 0, echo.addr)];

@@ -20,7 +20,7 @@ fn limit(name: &str, requests: u32, key: Vec<KeyPart>) -> RateLimit {
 }
 
 fn limited(limits: Vec<RateLimit>) -> Route {
-    Route { guard: Guard { rate_limits: limits, ..Guard::default() }, ..to("web") }
+    Route { guard: Guard { rate_limits: limits, ..Guard::default() }.into(), ..to("web") }
 }
 
 async fn with(edge: std::net::SocketAddr, fields: &[(&str, &str)]) -> Response<Bytes> {
@@ -81,7 +81,7 @@ async fn counts_outlive_a_reload_and_a_changed_limit_begins_anew() {
     let web = named("web").await;
     let route = |requests| limited(vec![limit("n", requests, vec![KeyPart::Address])]);
     let tutti = Tutti::start(options(), vec![route(1)], vec![passing("web", 0, web.addr)]).await;
-    let apply = |routes| tutti.handle.apply(routing(Serve::Http(routes)));
+    let apply = |routes| tutti.handle.apply(routing(Serve::http(routes)));
     assert_eq!(get(tutti.edge, "/").await.status(), 200);
     apply(vec![Route { timeouts: Default::default(), name: "other".into(), ..route(1) }]).await.unwrap();
     assert_eq!(get(tutti.edge, "/").await.status(), 429);
@@ -134,7 +134,7 @@ async fn addresses_are_those_of_the_real_client() {
     let web = named("web").await;
     let list = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     let guard = Guard { allow: list(&["203.0.113.0/24"]), deny: list(&["203.0.113.66"]), ..Guard::default() };
-    let route = Route { guard, ..to("web") };
+    let route = Route { guard: guard.into(), ..to("web") };
     let tutti = Tutti::trusting(options(), vec![route.clone()], vec![passing("web", 0, web.addr)]).await;
     let from = |client: &'static str| async move { with(tutti.edge, &[("x-forwarded-for", client)]).await };
     assert_eq!(from("203.0.113.7").await.status(), 200);

@@ -166,12 +166,12 @@ pub fn listener(name: &str, bind: SocketAddr, serve: Serve) -> routing::Listener
 
 impl Tutti {
     pub async fn start(options: Options, routes: Vec<Route>, instances: Vec<Instance>) -> Self {
-        Self::serving(options, Serve::Http(routes), instances).await
+        Self::serving(options, Serve::http(routes), instances).await
     }
 
     /// Behind proxies on this machine that are trusted.
     pub async fn trusting(options: Options, routes: Vec<Route>, instances: Vec<Instance>) -> Self {
-        let mut routing = routing(Serve::Http(routes));
+        let mut routing = routing(Serve::http(routes));
         routing.listeners[0].transport.trusted_proxies.ranges = vec!["127.0.0.0/8".parse().unwrap()];
         Self::applying(options, routing, instances, None).await
     }

@@ -45,7 +45,7 @@ impl Fickle {
 }
 
 fn policed(policy: Policy) -> Routing {
-    Routing { upstreams: BTreeMap::from([(name("a"), policy)]), ..routing(Serve::Http(vec![to("a")])) }
+    Routing { upstreams: BTreeMap::from([(name("a"), policy)]), ..routing(Serve::http(vec![to("a")])) }
 }
 
 fn in_turn() -> Balance {

@@ -18,7 +18,7 @@ const SLOW: Duration = Duration::from_millis(600);
 
 fn hedged(after: HedgeAfter) -> Route {
     let hedge = Hedge { after, max_extra: 1, idempotent: false };
-    Route { resilience: Resilience { hedge: Some(hedge), ..Resilience::default() }, ..to("a") }
+    Route { resilience: Resilience { hedge: Some(hedge), ..Resilience::default() }.into(), ..to("a") }
 }
 
 fn one_worker() -> Options {
@@ -27,7 +27,7 @@ fn one_worker() -> Options {
 
 async fn start(route: Route, budget: Option<RetryBudget>, addrs: &[std::net::SocketAddr]) -> Tutti {
     let called = Called { retry_budget: budget, ..Called::default() };
-    let routing = Routing { upstreams: [(name("a"), called)].into(), ..routing(Serve::Http(vec![route])) };
+    let routing = Routing { upstreams: [(name("a"), called)].into(), ..routing(Serve::http(vec![route])) };
     let instances = addrs.iter().zip(0..).map(|(addr, at)| passing("a", at, *addr)).collect();
     Tutti::applying(one_worker(), routing, instances, None).await
 }

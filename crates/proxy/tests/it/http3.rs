@@ -15,7 +15,7 @@ use crate::tls::{Authority, Shelf, ask, over, secure, trusting};
 
 /// HTTPS with HTTP/3 beside it.
 fn beside(http3: Option<Http3>, routes: Vec<Route>) -> Routing {
-    let mut routing = secure(Tls::default(), Serve::Http(routes));
+    let mut routing = secure(Tls::default(), Serve::http(routes));
     routing.listeners[0].transport.http3 = http3;
     routing
 }
@@ -193,7 +193,7 @@ async fn policies_count_here_too() {
     let authority = Authority::new();
     let request_limits = RequestLimits { body: Some(1_000), ..RequestLimits::default() };
     let content = Content { request: request_limits, ..Content::default() };
-    let routes = vec![Route { content, ..to("a") }];
+    let routes = vec![Route { content: content.into(), ..to("a") }];
     let tutti = start(&authority, beside(Some(Http3::default()), routes), named.addr).await;
     let mut client = Client::connect(endpoint(&authority), tutti.edge).await.unwrap();
     let body = [Bytes::from(vec![0; 600])];

@@ -99,7 +99,7 @@ async fn who_is_trusted_changes_without_a_restart() {
     let tutti = Tutti::start(options(), vec![to("echo")], vec![passing("echo", 1, echo.addr)]).await;
     let chain = ["X-Forwarded-For: 203.0.113.9"];
     assert_eq!(value(&sent_to(&tutti, &chain).await, "x-forwarded-for"), ["127.0.0.1"]);
-    let mut next = routing(tutti_ports::routing::Serve::Http(vec![to("echo")]));
+    let mut next = routing(tutti_ports::routing::Serve::http(vec![to("echo")]));
     next.listeners[0].transport.trusted_proxies.ranges = vec!["127.0.0.1".parse().unwrap()];
     tutti.handle.apply(next).await.unwrap();
     assert_eq!(value(&sent_to(&tutti, &chain).await, "x-forwarded-for"), ["203.0.113.9, 127.0.0.1"]);

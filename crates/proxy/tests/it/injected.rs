@@ -19,7 +19,7 @@ fn hasty() -> Options {
 
 fn with(fault: FaultRule) -> Route {
     let fault = FaultRule { percent: 100.0, ..fault };
-    Route { resilience: Resilience { fault: Some(fault), ..Resilience::default() }, ..to("a") }
+    Route { resilience: Resilience { fault: Some(fault), ..Resilience::default() }.into(), ..to("a") }
 }
 
 async fn faulty(fault: FaultRule) -> Tutti {
@@ -88,7 +88,7 @@ async fn another_service_stands_in_with_the_same_request() {
     let route = Route {
         matches: vec![Match { path: Some(PathMatch::Prefix("/api".into())), ..Match::default() }],
         filters: vec![strip],
-        resilience: falling_back(vec![FallbackOn::ServerError], FallbackTo::Service(backend("spare"))),
+        resilience: falling_back(vec![FallbackOn::ServerError], FallbackTo::Service(backend("spare"))).into(),
         ..to("a")
     };
     let instances = vec![passing("a", 1, broken.addr), passing("spare", 1, echo.addr)];
@@ -122,14 +122,14 @@ async fn an_answer_stands_in_for_each_kind_of_failure() {
         (FallbackOn::Unavailable, None),
     ] {
         let instances = addr.map(|addr| passing("a", 1, addr)).into_iter().collect();
-        let route = Route { resilience: falling_back(vec![on], answer()), timeouts, ..to("a") };
+        let route = Route { resilience: falling_back(vec![on], answer()).into(), timeouts, ..to("a") };
         let tutti = Tutti::start(hasty(), vec![route], instances).await;
         let got = get(tutti.edge, "/").await;
         assert_eq!((got.status().as_u16(), text(&got)), (203, "{}"), "{on:?}");
         assert_eq!(got.headers()["content-type"], "application/json");
     }
     // What is not named is told as it is.
-    let route = Route { resilience: falling_back(vec![FallbackOn::Timeout], answer()), ..to("a") };
+    let route = Route { resilience: falling_back(vec![FallbackOn::Timeout], answer()).into(), ..to("a") };
     let tutti = Tutti::start(hasty(), vec![route], vec![]).await;
     assert_eq!(get(tutti.edge, "/").await.status(), 503);
 }
@@ -138,7 +138,8 @@ async fn an_answer_stands_in_for_each_kind_of_failure() {
 async fn a_fault_off_is_no_fault() {
     let good = named("good").await;
     let fault = FaultRule { percent: 0.0, reset: true, ..FaultRule::default() };
-    let route = Route { resilience: Resilience { fault: Some(fault), ..Resilience::default() }, ..to("a") };
+    let route =
+        Route { resilience: Resilience { fault: Some(fault), ..Resilience::default() }.into(), ..to("a") };
     let tutti = Tutti::start(hasty(), vec![route], vec![passing("a", 1, good.addr)]).await;
     let mut stream = dial(tutti.edge).await;
     for _ in 0..20 {

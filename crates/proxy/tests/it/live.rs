@@ -23,8 +23,8 @@ async fn a_web_socket_outlives_changes_of_routes_and_listeners() {
     let (addr, _task) = upgrade::echoing().await;
     let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, addr)]).await;
     let mut stream = upgrade::upgraded(tutti.edge).await;
-    let main = || listener("edge", loopback(), Serve::Http(vec![to("a"), numbered(1)]));
-    let other = listener("other", loopback(), Serve::Http(vec![to("a")]));
+    let main = || listener("edge", loopback(), Serve::http(vec![to("a"), numbered(1)]));
+    let other = listener("other", loopback(), Serve::http(vec![to("a")]));
     for listeners in [vec![main()], vec![main(), other], vec![main()]] {
         let routing = Routing { listeners, ..Routing::default() };
         tutti.handle.apply(routing).await.unwrap();
@@ -52,7 +52,7 @@ async fn many_changes_at_once_are_few_and_the_last_one_is_in_force() {
     let changes = (0..300).map(|at| {
         let handle = tutti.handle.clone();
         async move {
-            let serve = Serve::Http(vec![numbered(at), to("a")]);
+            let serve = Serve::http(vec![numbered(at), to("a")]);
             handle.apply(routing(serve)).await.unwrap();
         }
     });
@@ -74,8 +74,8 @@ async fn a_change_that_is_overtaken_by_one_that_fails_is_in_force() {
     let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, upstream.addr)]).await;
     let mut bad = numbered(2);
     bad.matches[0].path = Some(PathMatch::Regex("(".into()));
-    let good = tutti.handle.apply(routing(Serve::Http(vec![numbered(1), to("a")])));
-    let wrong = tutti.handle.apply(routing(Serve::Http(vec![bad])));
+    let good = tutti.handle.apply(routing(Serve::http(vec![numbered(1), to("a")])));
+    let wrong = tutti.handle.apply(routing(Serve::http(vec![bad])));
     let (good, wrong) = tokio::join!(good, wrong);
     assert!(good.is_ok() && wrong.is_err());
     assert_eq!(tutti.handle.describe().listeners[0].routes[0].name, "route-1");
@@ -101,8 +101,8 @@ async fn everybody_hears_the_truth_about_their_own_change() {
     let tutti = Tutti::start(options(), vec![saying("r", 0)], vec![]).await;
     let mut bad = saying("bad", 1);
     bad.matches[0].path = Some(PathMatch::Regex("(".into()));
-    let bad_list = routing(Serve::Http(vec![bad.clone()]));
-    let good_list = routing(Serve::Http(vec![saying("r", 1)]));
+    let bad_list = routing(Serve::http(vec![bad.clone()]));
+    let good_list = routing(Serve::http(vec![saying("r", 1)]));
     let (a, b, c, d, e) = tokio::join!(
         tutti.handle.apply(bad_list),
         tutti.handle.apply(good_list),
@@ -135,7 +135,7 @@ async fn single_routes_change_in_force_when_answered_and_others_stay() {
     // A whole list knows what single changes have left behind.
     tutti.handle.edit("edge", put(saying("late", 1))).await.unwrap();
     let list = vec![saying("other", 7), saying("r", 5)];
-    tutti.handle.apply(routing(Serve::Http(list))).await.unwrap();
+    tutti.handle.apply(routing(Serve::http(list))).await.unwrap();
     assert_eq!(get(tutti.edge, "/late").await.status(), 404);
     assert_eq!(get(tutti.edge, "/r").await.status(), 302);
 }

@@ -44,7 +44,7 @@ fn described(dir: &Path, requests: OpenApiMode, responses: OpenApiMode) -> Route
         unknown_pass: false,
         max_body: 100_000,
     };
-    Route { content: Content { openapi: Some(openapi), ..Content::default() }, ..to("web") }
+    Route { content: Content { openapi: Some(openapi), ..Content::default() }.into(), ..to("web") }
 }
 
 async fn post(edge: std::net::SocketAddr, body: impl Into<Body>) -> Response<bytes::Bytes> {
@@ -128,7 +128,7 @@ async fn answers_are_looked_at_and_reports_let_everything_pass() {
     assert_eq!((refused.status().as_u16(), errors(&refused)[0]["name"].clone()), (502, "/name".into()));
     let report =
         Route { name: "report".into(), ..described(dir.path(), OpenApiMode::Report, OpenApiMode::Report) };
-    tutti.handle.apply(routing(tutti_ports::routing::Serve::Http(vec![report]))).await.unwrap();
+    tutti.handle.apply(routing(tutti_ports::routing::Serve::http([report]))).await.unwrap();
     assert_eq!(text(&get(tutti.edge, "/api/orders/2?limit=99").await), "{\"name\": 1}");
     assert_eq!(post(tutti.edge, Body::full("x".repeat(200_000))).await.status(), 200);
     assert_eq!(get(tutti.edge, "/none").await.status(), 200);
@@ -175,7 +175,7 @@ async fn a_description_is_read_again_and_a_broken_one_changes_nothing() {
     // Broken: what was there stays, also when the routes are applied again.
     write(dir.path(), &API.replace("openapi: 3.1.0", "swagger: '2.0'"));
     let renamed = Route { name: "renamed".into(), ..route };
-    tutti.handle.apply(routing(tutti_ports::routing::Serve::Http(vec![renamed.clone()]))).await.unwrap();
+    tutti.handle.apply(routing(tutti_ports::routing::Serve::http([renamed.clone()]))).await.unwrap();
     assert_eq!((ask(20).await, ask(21).await), (200, 400));
     write(dir.path(), &API.replace("maximum: 10", "maximum: 30"));
     until(21, 200).await;
@@ -183,8 +183,7 @@ async fn a_description_is_read_again_and_a_broken_one_changes_nothing() {
     let other = dir.path().join("other");
     write(&other, "paths: [");
     let bad = described(&other, OpenApiMode::Enforce, OpenApiMode::Off);
-    let refused =
-        tutti.handle.apply(routing(tutti_ports::routing::Serve::Http(vec![bad]))).await.unwrap_err();
+    let refused = tutti.handle.apply(routing(tutti_ports::routing::Serve::http([bad]))).await.unwrap_err();
     use tutti_core::Classify;
     assert_eq!(refused.code(), Some(tutti_core::code::OPENAPI_FILE));
     assert!(tutti_core::error::chain(&refused).contains("api.yaml: line"), "{refused:?}");

@@ -143,10 +143,10 @@ fn rules(on: bool) -> Routing {
     let route = |name: &str, path: &str, priority| Route {
         name: name.into(),
         matches: vec![Match { path: Some(PathMatch::Prefix(path.into())), ..Match::default() }],
-        resilience: Resilience { priority: on.then_some(priority), ..Resilience::default() },
+        resilience: Resilience { priority: on.then_some(priority), ..Resilience::default() }.into(),
         ..to("a")
     };
-    let routing = routing(Serve::Http(vec![route("high", "/high", 192), route("all", "/", 128)]));
+    let routing = routing(Serve::http(vec![route("high", "/high", 192), route("all", "/", 128)]));
     if !on {
         return routing;
     }
@@ -202,7 +202,7 @@ async fn a_route_takes_only_so_many_at_a_time() {
     let silent = upstream(|_| std::future::pending::<Response<Body>>()).await;
     let concurrency = Concurrency { limit: Some(1), queue: 0, ..Concurrency::default() };
     let resilience = Resilience { concurrency: Some(concurrency), ..Resilience::default() };
-    let route = Route { resilience, ..to("a") };
+    let route = Route { resilience: resilience.into(), ..to("a") };
     let patient = Options { ready_wait: Duration::ZERO, ..options() };
     let tutti = Tutti::start(patient, vec![route], vec![passing("a", 1, silent.addr)]).await;
     let edge = tutti.edge;

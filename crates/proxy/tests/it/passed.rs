@@ -155,7 +155,7 @@ async fn at_the_address_of_https_other_names_are_served() {
     let web = named("web").await;
     let folder = tempfile::tempdir().unwrap();
     let files = vec![authority.files(folder.path(), &["shop.test"])];
-    let mut wanted = routing(Serve::Http(vec![to("web")]));
+    let mut wanted = routing(Serve::http(vec![to("web")]));
     wanted.listeners[0].transport = routing::Transport {
         tls: Some(Tls { files, ..Tls::default() }),
         passthrough: vec![stream("a", &["a.test"], "a")],

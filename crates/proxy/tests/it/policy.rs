@@ -22,7 +22,7 @@ fn in_turn() -> Options {
 }
 
 fn retrying(retries: Retries) -> Route {
-    Route { resilience: Resilience { retries: Some(retries), ..Resilience::default() }, ..to("a") }
+    Route { resilience: Resilience { retries: Some(retries), ..Resilience::default() }.into(), ..to("a") }
 }
 
 fn quick() -> Retries {
@@ -66,7 +66,7 @@ async fn an_answer_is_asked_for_again_where_the_route_says_so() {
     assert_eq!(send(tutti.edge, post(Body::from("x"))).await.status(), 503);
     assert_eq!(count.swap(0, Ordering::SeqCst), 1);
     // Without rules an answer is an answer.
-    tutti.handle.apply(routing(tutti_ports::routing::Serve::Http(vec![to("a")]))).await.unwrap();
+    tutti.handle.apply(routing(tutti_ports::routing::Serve::http(vec![to("a")]))).await.unwrap();
     assert_eq!(get(tutti.edge, "/").await.status(), 503);
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
@@ -156,7 +156,7 @@ async fn retries_do_not_become_a_storm() {
     // The budget alone: passive health would pass the bad ones over before they cost any.
     let outlier = tutti_ports::routing::Outlier::off();
     let alone = tutti_ports::routing::Upstream { outlier, ..Default::default() };
-    let serve = tutti_ports::routing::Serve::Http(vec![route]);
+    let serve = tutti_ports::routing::Serve::http(vec![route]);
     let upstreams = [(name("a"), alone)].into();
     tutti.handle.apply(tutti_ports::routing::Routing { upstreams, ..routing(serve) }).await.unwrap();
     let mut clients = JoinSet::new();
@@ -188,7 +188,7 @@ async fn a_service_has_its_own_budget() {
     let tutti = Tutti::start(in_turn(), vec![retrying(quick())], vec![passing("a", 1, flaky.addr)]).await;
     let budget = RetryBudget { percent: 0, min_per_second: 0 };
     let upstream = Rules { retry_budget: Some(budget), ..Rules::default() };
-    let plain = routing(tutti_ports::routing::Serve::Http(vec![retrying(quick())]));
+    let plain = routing(tutti_ports::routing::Serve::http(vec![retrying(quick())]));
     let none = Routing { upstreams: [(name("a"), upstream)].into(), ..plain };
     tutti.handle.apply(none).await.unwrap();
     // What had been saved up stays until it is used.
@@ -239,12 +239,16 @@ async fn what_becomes_of_deadlines_is_the_routes_choice() {
     let echo = echo().await;
     let route = |rule, timeout: u64| {
         let timeouts = Timeouts { request: Some(Duration::from_millis(timeout)), ..Timeouts::default() };
-        Route { resilience: Resilience { deadline: rule, ..Resilience::default() }, timeouts, ..to("a") }
+        Route {
+            resilience: Resilience { deadline: rule, ..Resilience::default() }.into(),
+            timeouts,
+            ..to("a")
+        }
     };
     let tutti = Tutti::start(in_turn(), vec![to("a")], vec![passing("a", 1, echo.addr)]).await;
     let told = async |rule, timeout, asked: Option<&str>| -> Option<u64> {
         let routes = vec![route(rule, timeout)];
-        tutti.handle.apply(routing(tutti_ports::routing::Serve::Http(routes))).await.unwrap();
+        tutti.handle.apply(routing(tutti_ports::routing::Serve::http(routes))).await.unwrap();
         let mut request = Request::get("/").header("host", "h");
         if let Some(asked) = asked {
             request = request.header("x-tutti-deadline", asked);

@@ -24,7 +24,7 @@ async fn start(routing: Routing) -> (Tutti, Upstream) {
 }
 
 fn to_a() -> Serve {
-    Serve::Http(vec![to("a")])
+    Serve::http(vec![to("a")])
 }
 
 fn header(version: Version) -> Vec<u8> {
@@ -48,7 +48,7 @@ fn over_tls() -> Vec<u8> {
 #[tokio::test]
 async fn the_client_is_the_one_that_the_proxy_names() {
     let guard = Guard { allow: vec!["203.0.113.0/24".parse().unwrap()], ..Guard::default() };
-    let guarded = Serve::Http(vec![Route { guard, ..to("a") }]);
+    let guarded = Serve::http(vec![Route { guard: guard.into(), ..to("a") }]);
     let (tutti, _echo) = start(proxied(true, "127.0.0.1", guarded)).await;
     for version in [Version::V1, Version::V2] {
         let answer = raw(tutti.edge, asking(&header(version))).await;

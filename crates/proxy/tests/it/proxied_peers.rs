@@ -50,7 +50,7 @@ fn start(name: &str, args: &[&str], folder: &Path, text: &str, at: SocketAddr) -
 /// HAProxy in front of us: what it sends in each version and with every extension is understood.
 pub async fn haproxy_in_front() {
     let echo = echo().await;
-    let mut wanted = routing(Serve::Http(vec![to("a")]));
+    let mut wanted = routing(Serve::http(vec![to("a")]));
     let from = vec!["127.0.0.1".parse().unwrap()];
     wanted.listeners[0].transport.proxy_protocol = Some(ProxyProtocol { from, required: true });
     let tutti = Tutti::applying(options(), wanted, vec![passing("a", 1, echo.addr)], None).await;
@@ -112,7 +112,7 @@ pub async fn nginx_in_front() {
         return;
     }
     let echo = echo().await;
-    let mut wanted = routing(Serve::Http(vec![to("a")]));
+    let mut wanted = routing(Serve::http(vec![to("a")]));
     let from = vec!["127.0.0.1".parse().unwrap()];
     wanted.listeners[0].transport.proxy_protocol = Some(ProxyProtocol { from, required: true });
     let tutti = Tutti::applying(options(), wanted, vec![passing("a", 1, echo.addr)], None).await;
@@ -135,7 +135,7 @@ pub async fn nginx_in_front() {
 async fn told_to(at: SocketAddr, name: &str) {
     for version in [ProxyVersion::V1, ProxyVersion::V2] {
         let called = Called { proxy_protocol: Some(version), ..Called::default() };
-        let mut wanted = routing(Serve::Http(vec![to("a")]));
+        let mut wanted = routing(Serve::http(vec![to("a")]));
         wanted.listeners[0].transport.trusted_proxies.ranges = vec!["127.0.0.1".parse().unwrap()];
         wanted.upstreams = [(crate::harness::name("a"), called)].into_iter().collect();
         let tutti = Tutti::applying(options(), wanted, vec![passing("a", 1, at)], None).await;

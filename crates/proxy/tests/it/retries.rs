@@ -135,7 +135,7 @@ async fn slow_tries_are_given_up_and_repeated_elsewhere() {
     statuses.push(send(tutti.edge, post).await.status().as_u16());
     assert!(statuses.contains(&504), "{statuses:?}");
     let route = Route { timeouts: timeouts(short, Duration::ZERO), ..to("a") };
-    tutti.handle.apply(routing(tutti_ports::routing::Serve::Http(vec![route]))).await.unwrap();
+    tutti.handle.apply(routing(tutti_ports::routing::Serve::http(vec![route]))).await.unwrap();
     tutti.catalog.set(vec![passing("a", 1, slow.addr)]);
     tutti_ports::traffic::Traffic::drained(&tutti.handle, &id("a", 2), LIMITS.timeout).await;
     let answer = get(tutti.edge, "/").await;

@@ -113,12 +113,12 @@ async fn what_does_not_compile_or_bind_changes_nothing() {
     };
     let taken = nobody_but_us().await;
     for (routing, wanted) in [
-        (routing(Serve::Http(vec![bad])), "Route"),
+        (routing(Serve::http(vec![bad])), "Route"),
         (
             Routing {
                 listeners: vec![
-                    listener("a", loopback(), Serve::Http(vec![])),
-                    listener("a", loopback(), Serve::Http(vec![])),
+                    listener("a", loopback(), Serve::http(vec![])),
+                    listener("a", loopback(), Serve::http(vec![])),
                 ],
                 ..Routing::default()
             },
@@ -127,8 +127,8 @@ async fn what_does_not_compile_or_bind_changes_nothing() {
         (
             Routing {
                 listeners: vec![
-                    listener("edge", loopback(), Serve::Http(vec![])),
-                    listener("b", taken.addr, Serve::Http(vec![])),
+                    listener("edge", loopback(), Serve::http(vec![])),
+                    listener("b", taken.addr, Serve::http(vec![])),
                 ],
                 ..Routing::default()
             },
@@ -157,7 +157,7 @@ async fn listeners_that_stay_keep_their_connections() {
     let mut stream = dial(tutti.edge).await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     assert!(read_until(&mut stream, "\r\n\r\na").await.starts_with("HTTP/1.1 200"));
-    tutti.handle.apply(routing(Serve::Http(vec![to("b")]))).await.unwrap();
+    tutti.handle.apply(routing(Serve::http(vec![to("b")]))).await.unwrap();
     assert_eq!(tutti.handle.describe().listeners[0].address, tutti.edge);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     assert!(read_until(&mut stream, "\r\n\r\nb").await.starts_with("HTTP/1.1 200"));
@@ -213,14 +213,14 @@ async fn a_condition_decides_which_route_is_taken_and_one_that_cannot_be_evaluat
     assert!(metrics.contains("tutti_proxy_conditions_failed_total 1"), "{metrics}");
     // What does not compile changes nothing.
     let broken = Route { when: when("request.path"), ..to("b") };
-    let refused = tutti.handle.apply(routing(Serve::Http(vec![broken]))).await.unwrap_err();
+    let refused = tutti.handle.apply(routing(Serve::http(vec![broken]))).await.unwrap_err();
     assert!(tutti_core::error::chain(&refused).contains("this is a text"), "{refused:?}");
     assert_eq!(ask("/", "b").await, "b");
     // And what does is in force.
     let other = Route { when: when("!has(request.headers['x-team'])"), ..to("b") };
-    assert!(tutti.handle.apply(routing(Serve::Http(vec![other]))).await.is_err(), "`has` asks for a field");
+    assert!(tutti.handle.apply(routing(Serve::http(vec![other]))).await.is_err(), "`has` asks for a field");
     let other = Route { when: when("!('x-team' in request.headers)"), ..to("b") };
-    tutti.handle.apply(routing(Serve::Http(vec![other]))).await.unwrap();
+    tutti.handle.apply(routing(Serve::http(vec![other]))).await.unwrap();
     assert_eq!(text(&get(tutti.edge, "/").await), "b");
     assert!(ask("/", "b").await.contains("TUT0501"));
     tutti.proxy.shutdown().await;

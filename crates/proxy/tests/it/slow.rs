@@ -21,7 +21,7 @@ async fn limited(options: Options, limits: ClientLimits, upstream: std::net::Soc
 }
 
 fn limiting(limits: ClientLimits) -> Routing {
-    let mut listener = listener("edge", loopback(), Serve::Http(vec![to("a")]));
+    let mut listener = listener("edge", loopback(), Serve::http(vec![to("a")]));
     listener.transport = Transport { limits, ..Transport::default() };
     Routing { listeners: vec![listener], ..Routing::default() }
 }

@@ -139,7 +139,7 @@ async fn the_service_hears_that_it_was_https() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();
     let files = vec![authority.files(folder.path(), &["shop.test"])];
-    let routing = secure(Tls { files, ..Tls::default() }, Serve::Http(vec![to("a")]));
+    let routing = secure(Tls { files, ..Tls::default() }, Serve::http(vec![to("a")]));
     let tutti = Tutti::applying(options(), routing, vec![passing("a", 1, echo.addr)], None).await;
     for alpn in [&["h2", "http/1.1"][..], &["http/1.1"], &[]] {
         let answer =
@@ -167,7 +167,7 @@ async fn a_host_that_the_certificate_is_not_for_is_misdirected() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();
     let files = vec![authority.files(folder.path(), &["shop.test", "*.shop.test"])];
-    let routing = secure(Tls { files, ..Tls::default() }, Serve::Http(vec![to("a")]));
+    let routing = secure(Tls { files, ..Tls::default() }, Serve::http(vec![to("a")]));
     let tutti = Tutti::applying(options(), routing, vec![passing("a", 1, echo.addr)], None).await;
     for alpn in ["h2", "http/1.1"] {
         let client = trusting(&authority, "shop.test", &[alpn]);
@@ -189,7 +189,7 @@ async fn certificates_change_under_load_and_no_request_fails() {
     let authorities = [Authority::new(), Authority::new()];
     let shelf = Arc::new(Shelf::default());
     shelf.put("shop.test", authorities[0].identity(&["shop.test"], 1));
-    let routing = secure(Tls::default(), Serve::Http(vec![to("a")]));
+    let routing = secure(Tls::default(), Serve::http(vec![to("a")]));
     let certificates = Arc::clone(&shelf) as Arc<dyn Certificates>;
     let tutti =
         Tutti::applying(options(), routing, vec![passing("a", 1, named.addr)], Some(certificates)).await;
@@ -242,7 +242,7 @@ async fn sessions_outlive_a_change_of_certificates_but_not_of_whom_is_asked_for_
     shelf.put("shop.test", authority.identity(&["shop.test"], 1));
     let certificates = Some(Arc::clone(&shelf) as Arc<dyn Certificates>);
     let instances = vec![passing("a", 1, named.addr)];
-    let plain = secure(Tls::default(), Serve::Http(vec![to("a")]));
+    let plain = secure(Tls::default(), Serve::http(vec![to("a")]));
     let tutti = Tutti::applying(options(), plain.clone(), instances, certificates).await;
     let client = trusting(&authority, "shop.test", &["http/1.1"]);
     let resumed = async || {
@@ -257,7 +257,7 @@ async fn sessions_outlive_a_change_of_certificates_but_not_of_whom_is_asked_for_
     assert!(resumed().await);
     // Other routes, the same setting.
     let mut routes = plain.clone();
-    routes.listeners[0].serve = Serve::Http(vec![to("a"), to("a")]);
+    routes.listeners[0].serve = Serve::http(vec![to("a"), to("a")]);
     tutti.handle.apply(routes).await.unwrap();
     assert!(resumed().await);
     // From now on clients are asked for certificates, and then not any more: each time what was known is forgotten.
@@ -265,7 +265,7 @@ async fn sessions_outlive_a_change_of_certificates_but_not_of_whom_is_asked_for_
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, &authority.pem).unwrap();
     let asking = Tls { client_auth: Some(ClientAuth { ca, required: false }), ..Tls::default() };
-    tutti.handle.apply(secure(asking, Serve::Http(vec![to("a")]))).await.unwrap();
+    tutti.handle.apply(secure(asking, Serve::http(vec![to("a")]))).await.unwrap();
     assert!(!resumed().await);
     assert!(resumed().await);
     tutti.handle.apply(plain).await.unwrap();
@@ -278,7 +278,7 @@ async fn files_are_read_again_when_they_change() {
     let (old, new) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
     let files = old.files(folder.path(), &["shop.test"]);
-    let routing = secure(Tls { files: vec![files.clone()], ..Tls::default() }, Serve::Http(vec![to("a")]));
+    let routing = secure(Tls { files: vec![files.clone()], ..Tls::default() }, Serve::http(vec![to("a")]));
     let options = Options { certificate_look: Duration::from_millis(10), ..options() };
     let tutti = Tutti::applying(options, routing.clone(), vec![passing("a", 1, named.addr)], None).await;
     let (before, after) = (trusting(&old, "shop.test", &[]), trusting(&new, "shop.test", &[]));
@@ -313,7 +313,7 @@ async fn an_authority_is_answered_where_http_is_plain() {
     let certificates = Some(Arc::clone(&shelf) as Arc<dyn Certificates>);
     let instances = vec![passing("a", 1, named.addr)];
     let tutti =
-        Tutti::applying(options(), routing(Serve::Http(vec![to("a")])), instances, certificates).await;
+        Tutti::applying(options(), routing(Serve::http(vec![to("a")])), instances, certificates).await;
     let at = |path: &str| {
         Request::get(path.to_owned()).header("host", "Shop.test:80").body(Body::empty()).unwrap()
     };

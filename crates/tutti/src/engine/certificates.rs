@@ -45,7 +45,7 @@ mod tests {
         let route = Route { hosts: vec!["b.test".to_owned(), "a.test".to_owned()], ..Route::named("r") };
         let bind = bind.parse().unwrap();
         let transport = Transport { tls, ..Transport::default() };
-        let listener = Listener { name: "l".to_owned(), bind, transport, serve: Serve::Http(vec![route]) };
+        let listener = Listener { name: "l".to_owned(), bind, transport, serve: Serve::http(vec![route]) };
         Routing { listeners: vec![listener], ..Routing::default() }
     }
 
