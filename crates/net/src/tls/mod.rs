@@ -20,8 +20,10 @@ pub(crate) mod stream;
 
 use std::sync::{Arc, OnceLock};
 
+use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
+use rustls::version::TLS13;
 
 pub use client::Client;
 pub use key::{Key, KeyError};
@@ -52,7 +54,7 @@ impl Version {
 pub struct TlsInfo {
     /// The version.
     pub version: Version,
-    /// The suite by its name in the IANA registry, such as `TLS13_AES_256_GCM_SHA384`.
+    /// The suite by its name in the IANA registry, such as `TLS_AES_128_GCM_SHA256`.
     pub suite: &'static str,
     /// The key exchange, such as `X25519MLKEM768`; `None` where a session was resumed without one.
     pub group: Option<&'static str>,
@@ -82,7 +84,34 @@ pub struct ClientCertificate {
 /// The one provider of cryptography.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    Arc::clone(PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())))
+    Arc::clone(PROVIDER.get_or_init(|| {
+        let mut provider = aws_lc_rs::default_provider();
+        // Processors have instructions for SHA-256 and few for SHA-384, with which a handshake derives all its keys; 128 bits are enough
+        // (NIST SP 800-57 part 1, table 4). The order of versions stays.
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| (suite.version().version != TLS13.version, !is_short(suite.suite())));
+        Arc::new(provider)
+    }))
+}
+
+fn is_short(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
+}
+
+/// The name in the IANA registry, where those of TLS 1.3 do not say so.
+fn registered(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or("unknown"),
+    }
 }
 
 /// What both sides of a connection can tell of it.
@@ -93,7 +122,7 @@ pub(crate) fn info(common: &rustls::CommonState) -> TlsInfo {
             Some(rustls::ProtocolVersion::TLSv1_2) => Version::Tls12,
             _ => Version::Tls13,
         },
-        suite: suite.and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
+        suite: suite.map_or("unknown", |suite| registered(suite.suite())),
         group: common.negotiated_key_exchange_group().and_then(|group| group.name().as_str()),
         resumed: common.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         sni: None,

@@ -325,7 +325,10 @@ fn base(keys: &Arc<dyn Keys>, oldest: Version, clients: &ClientAuth) -> Result<S
             builder.with_client_cert_verifier(verifier)
         }
     };
-    Ok(builder.with_cert_resolver(Arc::new(Resolver(Arc::clone(keys)))))
+    let mut config = builder.with_cert_resolver(Arc::new(Resolver(Arc::clone(keys))));
+    // Our order of suites, not the client's: see `provider`.
+    config.ignore_client_order = true;
+    Ok(config)
 }
 
 /// Authorities out of PEM; otherwise what is wrong.
