@@ -13,11 +13,13 @@
 //! | module | holds |
 //! |---|---|
 //! | [`host`](Host) | starts, watches and stops |
+//! | [`memory`] | gives back what was freed |
 //! | [`shutdown`] | the signal: first drain, then abort |
 //! | [`role`] | the roles that a process can have |
 //! | [`task`] | policies, readiness, and how a task ended |
 
 mod host;
+pub mod memory;
 pub mod role;
 pub mod shutdown;
 pub mod task;

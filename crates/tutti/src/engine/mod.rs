@@ -108,6 +108,7 @@ impl Engine {
             soft_files,
         };
         let started = roles.start(&mut host).await;
+        tutti_host::memory::give_back();
         let host = tokio::spawn(async move {
             let mut run = std::pin::pin!(host.run());
             tokio::select! {

@@ -33,6 +33,7 @@ impl Rooms {
         let wanted = self.trust.apply(certificates::policy(routing)).await;
         wanted.map_err(|error| refused(tutti_core::error::chain(&error)))?;
         let applied = self.proxy.apply(routing.clone()).await;
+        tutti_host::memory::give_back();
         applied.map(drop).map_err(|error| refused(tutti_core::error::chain(&error)))
     }
 
