@@ -1,8 +1,8 @@
 //! A bulkhead: at most so many requests at a time, a bounded crowd that waits, and who is turned away.
 //!
 //! Who matters more goes in first, and when the crowd is full, who matters least is turned away for one that matters more.
-//! When the crowd has not been gone for a while, waiting is cut short and the newest goes in first: whoever has
-//! waited long has probably given up ("controlled delay" and "adaptive LIFO", Maurer, "Fail at Scale", ACM Queue 2015, after
+//! When the crowd has not been gone for a while, waiting is cut short for those who matter least, and the newest goes in first: whoever
+//! has waited long has probably given up ("controlled delay" and "adaptive LIFO", Maurer, "Fail at Scale", ACM Queue 2015, after
 //! CoDel, RFC 8289). So at any load those who are let in are answered in time, instead of everybody too late.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -58,7 +58,14 @@ pub struct Gate<W> {
     /// By priority; in each the oldest first.
     crowd: BTreeMap<u8, VecDeque<(Duration, W)>>,
     /// Since when somebody has always been waiting.
-    crowded: Option<Duration>,
+    crowded: Option<Crowded>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Crowded {
+    since: Duration,
+    /// The least priority of all that have waited since.
+    least: u8,
 }
 
 impl<W> Gate<W> {
@@ -119,15 +126,18 @@ impl<W> Gate<W> {
             }
             self.waiting = self.waiting.saturating_sub(1);
         }
-        self.crowded.get_or_insert(now);
+        let crowded = self.crowded.get_or_insert(Crowded { since: now, least: priority });
+        crowded.least = crowded.least.min(priority);
         self.waiting += 1;
         self.crowd.entry(priority).or_default().push_back((now, waiter));
         Entry::Waiting(out)
     }
 
-    /// How long a request that begins to wait now may wait.
-    pub fn patience(&self, now: Duration) -> Duration {
-        if self.is_overloaded(now) { self.rules.patience.min(HASTE) } else { self.rules.patience }
+    /// How long a request that begins to wait now may wait. Whoever goes in before others has a place soon, however slow the
+    /// upstream is, and keeps its time.
+    pub fn patience(&self, priority: u8, now: Duration) -> Duration {
+        let last = self.crowded.is_some_and(|crowded| priority <= crowded.least);
+        if last && self.is_overloaded(now) { self.rules.patience.min(HASTE) } else { self.rules.patience }
     }
 
     /// A request that was in has ended.
@@ -179,7 +189,7 @@ impl<W> Gate<W> {
     }
 
     fn is_overloaded(&self, now: Duration) -> bool {
-        self.crowded.is_some_and(|since| now.saturating_sub(since) >= STANDING)
+        self.crowded.is_some_and(|crowded| now.saturating_sub(crowded.since) >= STANDING)
     }
 }
 
@@ -235,13 +245,13 @@ mod tests {
         let mut gate = gate();
         gate.enter(128, 3, at(0));
         gate.enter(128, 4, at(90));
-        assert_eq!(gate.patience(at(99)), at(1000));
-        assert_eq!(gate.patience(at(100)), at(20));
+        assert_eq!(gate.patience(128, at(99)), at(1000));
+        assert_eq!((gate.patience(128, at(100)), gate.patience(129, at(100))), (at(20), at(1000)));
         gate.leave(None, at(100));
         assert_eq!(gate.next(at(100)), Some(4));
         // Once the crowd is gone it is over.
         gate.forget(128, |waiter| *waiter == 3);
-        assert_eq!((gate.waiting(), gate.patience(at(200))), (0, at(1000)));
+        assert_eq!((gate.waiting(), gate.patience(128, at(200))), (0, at(1000)));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Gate {
                     }
                 }
             }
-            (Waiting { gate: self, priority, ticket, told, over: false }, state.gate.patience(now))
+            (Waiting { gate: self, priority, ticket, told, over: false }, state.gate.patience(priority, now))
         };
         let until = tokio::time::Instant::now() + patience;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
