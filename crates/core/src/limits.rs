@@ -440,5 +440,8 @@ pub const OPENAPI_HELD_BYTES: usize = 64 << 20;
 /// Bodies longer than this are looked at on another thread, so that they hold nobody else up.
 pub const OPENAPI_INLINE_BYTES: usize = 16 << 10;
 
-/// Longest time in which a body is looked at.
+/// Bodies of one worker that are looked at on other threads at the same time; each takes a processor, and requests need those, too.
+pub const OPENAPI_LOOKS: usize = 2;
+
+/// Longest time in which a body is looked at, and for which one waits until somebody looks.
 pub const OPENAPI_TIME: Duration = Duration::from_secs(2);

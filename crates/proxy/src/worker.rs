@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tutti_core::limits;
 use tutti_core::random::Rng;
@@ -93,6 +93,8 @@ pub struct Worker {
     pub codings: Arc<AtomicUsize>,
     /// Bytes of bodies that are held until they have been looked at.
     pub held: Arc<AtomicUsize>,
+    /// Who may look at long ones at the same time.
+    pub looks: Arc<Semaphore>,
     /// What callers are called, for those seen last.
     pub stamps: RefCell<Stamps>,
     snapshot: RefCell<Arc<Snapshot>>,
@@ -263,6 +265,7 @@ pub async fn run(
         mirrors: Cell::new(0),
         codings: Arc::default(),
         held: Arc::default(),
+        looks: Arc::new(Semaphore::new(limits::OPENAPI_LOOKS)),
         me: me.clone(),
         shared,
     });

@@ -67,7 +67,7 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
 }
 
 /// Decodes what RFC 3986 section 2.3 calls unreserved. The result is ASCII wherever the input was.
-fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, PathError> {
+pub fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, PathError> {
     if !path.contains('%') {
         return Ok(Cow::Borrowed(path));
     }

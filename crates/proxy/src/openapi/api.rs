@@ -10,7 +10,7 @@ use tutti_core::limits;
 
 use super::dialect::{Dialect, Side, options};
 use super::files::{Files, path_of};
-use super::paths::Paths;
+use super::paths::{Paths, canonical};
 use super::shape;
 use super::style::{Shape, Style};
 
@@ -132,15 +132,7 @@ impl Api {
     /// Compiles files. `answers` says whether the answers are compiled, too. The error is a sentence.
     pub fn compile(files: &Files, base: Option<&str>, answers: bool) -> Result<Self, String> {
         let root = files.trees.get(&files.root).ok_or("there is nothing")?;
-        let old = match root.get("openapi").and_then(Value::as_str) {
-            Some(version) if version.starts_with("3.0") => true,
-            Some(version) if version.starts_with("3.1") || version.starts_with("3.2") => false,
-            Some(version) => return Err(format!("OpenAPI {version} is not read: 3.0 and 3.1 are")),
-            None if root.get("swagger").is_some() => {
-                return Err("Swagger 2.0 is not read: OpenAPI 3.0 and 3.1 are".to_owned());
-            }
-            None => return Err("it does not say `openapi: 3.1.0` or the like".to_owned()),
-        };
+        let old = is_old(root).map_err(|why| format!("{}: {why}", path_of(&files.root)))?;
         let mut out = Self {
             bases: bases(root, base)?,
             paths: Paths::default(),
@@ -211,6 +203,19 @@ impl Api {
     }
 }
 
+/// Whether it is of version 3.0, not 3.1.
+fn is_old(root: &Value) -> Result<bool, String> {
+    match root.get("openapi").and_then(Value::as_str) {
+        Some(version) if version.starts_with("3.0") => Ok(true),
+        Some(version) if version.starts_with("3.1") || version.starts_with("3.2") => Ok(false),
+        Some(version) => Err(format!("OpenAPI {} is not read: 3.0 and 3.1 are", super::check::cut(version))),
+        None if root.get("swagger").is_some() => {
+            Err("Swagger 2.0 is not read: OpenAPI 3.0 and 3.1 are".to_owned())
+        }
+        None => Err("it does not say `openapi: 3.1.0` or the like".to_owned()),
+    }
+}
+
 /// What stands before the paths: what was said, else the paths of the `servers`.
 fn bases(root: &Value, said: Option<&str>) -> Result<Vec<String>, String> {
     let mut bases: Vec<String> = match said {
@@ -225,6 +230,7 @@ fn bases(root: &Value, said: Option<&str>) -> Result<Vec<String>, String> {
     }
     for base in &mut bases {
         base.truncate(base.trim_end_matches('/').len());
+        *base = canonical(base);
     }
     bases.sort_by_key(|base| std::cmp::Reverse(base.len()));
     bases.dedup();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::api::{Content, Media, Operation, Parameter, Place};
 use super::json;
 use super::steps;
-use super::style::{self, Shape, pairs};
+use super::style::{self, Pair, Shape, pairs};
 use crate::error::Problem;
 
 /// Most problems that are told.
@@ -71,21 +71,22 @@ pub fn parameters(
 fn read(
     parameter: &Parameter,
     path: &[(&str, &str)],
-    query: &[(&str, &str)],
+    query: &[Pair<'_>],
     headers: &HeaderMap,
 ) -> Result<Option<Value>, String> {
     let name = parameter.name.as_str();
     let Some((style, explode)) = parameter.style else {
         let text = match parameter.place {
             Place::Path => {
-                path.iter().find(|(key, _)| *key == name).map(|(_, text)| style::decode(text, false))
+                let found = path.iter().find(|(key, _)| *key == name);
+                found.map(|(_, text)| style::text(text).map(|text| style::decode(text, false))).transpose()?
             }
-            Place::Query => query
-                .iter()
-                .find(|(key, _)| style::decode(key, true) == name)
-                .map(|(_, text)| style::decode(text, true)),
+            Place::Query => {
+                let found = only(query.iter().filter(|(key, _)| key == name).map(|(_, text)| *text))?;
+                found.map(|text| style::text(text).map(|text| style::decode(text, true))).transpose()?
+            }
             Place::Header => joined(headers, name)?,
-            Place::Cookie => cookie(headers, name),
+            Place::Cookie => cookie(headers, name)?,
         };
         return text.map(|text| json::parse(text.as_bytes())).transpose();
     };
@@ -97,7 +98,7 @@ fn read(
         }
         Place::Query => style::queried(query, style, explode, name, shape),
         Place::Header => joined(headers, name)?.map(|text| single(&text, false)).transpose(),
-        Place::Cookie => cookie(headers, name).map(|text| single(&text, true)).transpose(),
+        Place::Cookie => cookie(headers, name)?.map(|text| single(&text, true)).transpose(),
     };
     value.map_err(str::to_owned)
 }
@@ -108,10 +109,24 @@ fn joined(headers: &HeaderMap, name: &str) -> Result<Option<String>, String> {
     Ok((!texts.is_empty()).then(|| texts.join(",")))
 }
 
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut parts = texts.flat_map(|text| text.split(';')).filter_map(|part| part.trim().split_once('='));
-    parts.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+/// The one that there is: readers differ in which of several counts.
+fn only<T>(mut all: impl Iterator<Item = T>) -> Result<Option<T>, style::Bad> {
+    let first = all.next();
+    if all.next().is_some() { Err(style::TWICE) } else { Ok(first) }
+}
+
+/// The value of a cookie. Other cookies may hold what they like.
+fn cookie(headers: &HeaderMap, name: &str) -> Result<Option<String>, String> {
+    let fields = headers.get_all(COOKIE).iter();
+    let parts = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    let named = parts.filter_map(|part| {
+        let part = part.trim_ascii();
+        let at = part.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = part.split_at_checked(at)?;
+        (key.trim_ascii() == name.as_bytes()).then(|| value.get(1..).unwrap_or_default())
+    });
+    let value = only(named)?.map(|value| std::str::from_utf8(value).map(str::to_owned));
+    value.transpose().map_err(|_| "it is no text".to_owned())
 }
 
 fn judge(parameter: &Parameter, value: Result<Option<Value>, String>, out: &mut Vec<Problem>) {
@@ -159,15 +174,17 @@ fn errors(schema: &Validator, value: &Value) -> Vec<(String, String)> {
 
 /// Which of the described bodies one is, by its type; `Err` says what is taken.
 pub fn media<'a>(content: &'a Content, headers: &HeaderMap) -> Result<(usize, &'a str), Problem> {
-    let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let said = only(headers.get_all(CONTENT_TYPE).iter());
+    let said = said.map_err(|why| problem("header", "content-type", why))?;
+    let said = said.and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     let mut parts = said.split(';');
-    let kind = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-    let charset =
-        parts.find_map(|part| part.trim().strip_prefix("charset=").map(|set| set.trim_matches('"')));
-    if charset.is_some_and(|set| !set.eq_ignore_ascii_case("utf-8") && !set.eq_ignore_ascii_case("us-ascii"))
-        && is_json(&kind)
-    {
-        return Err(problem("header", "content-type", "JSON is written in UTF-8"));
+    let kind = parts.next().unwrap_or_default().trim();
+    let mut charsets = parts.filter_map(|part| {
+        let (name, set) = part.split_once('=')?;
+        (name.trim() == "charset").then(|| set.trim().trim_matches('"'))
+    });
+    if is_read(kind) && charsets.any(|set| !matches!(set, "utf-8" | "utf8" | "us-ascii")) {
+        return Err(problem("header", "content-type", "such a body is written in UTF-8"));
     }
     let fits = |described: &str| match described.split_once('/') {
         Some(("*", "*")) => true,

@@ -11,15 +11,21 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tutti_core::limits;
 use tutti_net::{Body, BodyError};
 
-/// Room for a body among those that a worker holds; given back when dropped.
+/// Room for a body among those that a worker holds; given back when dropped. It is taken as the bytes come, so that who only says that a
+/// body will be long takes none from others.
 pub struct Room(Arc<AtomicUsize>, usize);
 
 impl Room {
-    /// Takes room; `None` when there is none.
-    pub fn take(used: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
-        let before = used.fetch_add(bytes, Ordering::Relaxed);
-        let room = Self(Arc::clone(used), bytes);
-        (before + bytes <= limits::OPENAPI_HELD_BYTES).then_some(room)
+    /// None yet.
+    pub fn of(used: &Arc<AtomicUsize>) -> Self {
+        Self(Arc::clone(used), 0)
+    }
+
+    /// Takes more; `false` when there is none.
+    fn grow(&mut self, bytes: usize) -> bool {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.1 += bytes;
+        before + bytes <= limits::OPENAPI_HELD_BYTES
     }
 }
 
@@ -35,12 +41,20 @@ pub enum Held {
     Whole(Bytes, Body),
     /// It is longer than that; a body that says it again.
     Longer(Body),
+    /// There is no room for it; a body that says it again.
+    NoRoom(Body),
 }
 
 /// Holds a body of at most `most` bytes.
-pub async fn hold(mut body: Body, most: usize) -> Result<Held, BodyError> {
+pub async fn hold(mut body: Body, most: usize, room: &mut Room) -> Result<Held, BodyError> {
     if let Some(bytes) = body.in_memory() {
-        return Ok(if bytes.len() > most { Held::Longer(body) } else { Held::Whole(bytes, body) });
+        return Ok(if bytes.len() > most {
+            Held::Longer(body)
+        } else if room.grow(bytes.len()) {
+            Held::Whole(bytes, body)
+        } else {
+            Held::NoRoom(body)
+        });
     }
     if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > most {
         return Ok(Held::Longer(body));
@@ -49,17 +63,24 @@ pub async fn hold(mut body: Body, most: usize) -> Result<Held, BodyError> {
     loop {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         let Some(frame) = frame.transpose()? else { break };
+        let mut fits = true;
         match frame.into_data() {
-            Ok(data) => bytes.extend_from_slice(&data),
+            Ok(data) => {
+                fits = room.grow(data.len());
+                bytes.extend_from_slice(&data);
+            }
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
-        if bytes.len() > most {
+        if bytes.len() > most || !fits {
+            let longer = bytes.len() > most;
             let frames = VecDeque::from([Frame::data(bytes.freeze())]);
-            return Ok(Held::Longer(Body::boxed(Again { frames, rest: Some(body) })));
+            let body = Body::boxed(Again { frames, rest: Some(body) });
+            return Ok(if longer { Held::Longer(body) } else { Held::NoRoom(body) });
         }
     }
     let bytes = bytes.freeze();
     let body = match trailers {
+        None if bytes.is_empty() => Body::empty(),
         None => Body::full(bytes.clone()),
         Some(trailers) => {
             let frames = VecDeque::from([Frame::data(bytes.clone()), Frame::trailers(trailers)]);

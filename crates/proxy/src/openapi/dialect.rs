@@ -45,6 +45,16 @@ const NAMES: &[&str] = &[
     "webhooks",
 ];
 
+/// Whether the value of a key is data.
+pub fn is_data(key: &str) -> bool {
+    DATA.contains(&key) || key.starts_with("x-")
+}
+
+/// Whether the value of a key is a map from names that somebody chose.
+pub fn has_names(key: &str) -> bool {
+    NAMES.contains(&key)
+}
+
 /// Changes descriptions.
 pub struct Dialect {
     old: bool,
@@ -75,8 +85,8 @@ impl Dialect {
                 for (key, one) in map {
                     if names {
                         self.walk(one, false);
-                    } else if !DATA.contains(&key.as_str()) && !key.starts_with("x-") {
-                        self.walk(one, NAMES.contains(&key.as_str()));
+                    } else if !is_data(key) {
+                        self.walk(one, has_names(key));
                     }
                 }
             }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tutti_core::limits;
 
-use super::yaml;
+use super::{dialect, yaml};
 
 /// What the addresses of files begin with while they are in memory; behind it stands the path in the project's folder.
 pub const ROOT: &str = "tutti://project/";
@@ -65,7 +65,7 @@ impl Files {
                 return Err(named(format!("more than {} files are referred to", limits::OPENAPI_FILES)));
             }
             let mut found = Vec::new();
-            references(&tree, &mut found);
+            references(&tree, false, &mut found);
             for reference in found {
                 waiting
                     .push(split(&next, reference).map_err(|why| named(format!("`{reference}`: {why}")))?.0);
@@ -107,15 +107,19 @@ fn one(top: &Path, inside: &str, looked: &mut Looked, bytes: &mut u64) -> Result
     yaml::parse(&text)
 }
 
-/// The texts of all references.
-fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+/// The texts of all references. Keys of `names` were chosen by somebody.
+fn references<'a>(value: &'a Value, names: bool, found: &mut Vec<&'a str>) {
     match value {
-        Value::Array(list) => list.iter().for_each(|one| references(one, found)),
+        Value::Array(list) => list.iter().for_each(|one| references(one, false, found)),
         Value::Object(map) => {
-            found.extend(map.get("$ref").and_then(Value::as_str));
-            let data =
-                |key: &str| matches!(key, "example" | "examples" | "enum" | "const") || key.starts_with("x-");
-            map.iter().filter(|(key, _)| !data(key)).for_each(|(_, one)| references(one, found));
+            found.extend(map.get("$ref").and_then(Value::as_str).filter(|_| !names));
+            for (key, one) in map {
+                if names {
+                    references(one, false, found);
+                } else if !dialect::is_data(key) {
+                    references(one, dialect::has_names(key), found);
+                }
+            }
         }
         _ => {}
     }

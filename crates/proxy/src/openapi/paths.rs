@@ -1,6 +1,9 @@
 //! Which path of a description a request means: concrete ones before templates (OpenAPI 3.1.1 section 4.8.8.2).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+
+use crate::model::path::decode_unreserved;
 
 /// Paths of a description, each with a number.
 #[derive(Debug, Default)]
@@ -40,7 +43,7 @@ impl Paths {
             return Err(format!("the path `{path}` does not begin with `/`"));
         }
         if !path.contains('{') {
-            self.exact.insert(path.to_owned(), number);
+            self.exact.insert(canonical(path), number);
             return Ok(());
         }
         let segments: Vec<Segment> = path.split('/').skip(1).map(segment).collect::<Result<_, _>>()?;
@@ -64,6 +67,18 @@ impl Paths {
     }
 }
 
+/// A path, or a part of one, as it stands in requests once their paths are in [one form](crate::model::path).
+pub fn canonical(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            0x21..=0x7e => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    decode_unreserved(&out).map(Cow::into_owned).unwrap_or(out)
+}
+
 fn segment(text: &str) -> Result<Segment, String> {
     let bad = || format!("`{text}` is no segment of a path with names in braces");
     let mut parts = Vec::new();
@@ -74,7 +89,7 @@ fn segment(text: &str) -> Result<Segment, String> {
             return Err(bad());
         }
         if !before.is_empty() {
-            parts.push(Part::Text(before.to_owned()));
+            parts.push(Part::Text(canonical(before)));
         } else if matches!(parts.last(), Some(Part::Name(_))) {
             return Err(format!("in `{text}` nobody can tell where one name ends and the next begins"));
         }
@@ -82,7 +97,7 @@ fn segment(text: &str) -> Result<Segment, String> {
         rest = behind;
     }
     if !rest.is_empty() {
-        parts.push(Part::Text(rest.to_owned()));
+        parts.push(Part::Text(canonical(rest)));
     }
     Ok(match parts.as_slice() {
         [Part::Name(name)] => Segment::Name(name.clone()),

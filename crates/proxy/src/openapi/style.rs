@@ -1,7 +1,7 @@
 //! Parameters as they stand in a request, and the values that they mean (OpenAPI 3.1.1 section 4.8.12.2 and 4.8.12.7).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Number, Value};
 
@@ -60,8 +60,16 @@ impl Style {
 /// Why a text is no value of a parameter.
 pub type Bad = &'static str;
 
+/// Readers differ in which one counts.
+pub const TWICE: Bad = "it stands there more than once";
+
 /// Percent-decodes; as a form is, where `+` is a space, if asked to.
 pub fn decode(text: &str, form: bool) -> String {
+    let bytes = decoded_bytes(text, form);
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+fn decoded_bytes(text: &str, form: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -76,19 +84,36 @@ pub fn decode(text: &str, form: bool) -> String {
             _ => out.push(byte),
         }
     }
-    String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    out
 }
 
-/// Name and value of each part of a query or form, as they stand there.
-pub fn pairs(query: &str) -> Vec<(&str, &str)> {
+/// A part of a query or form: its name, decoded, and its value as it stands there.
+pub type Pair<'a> = (Cow<'a, str>, &'a str);
+
+/// The parts of a query or form.
+pub fn pairs(query: &str) -> Vec<Pair<'_>> {
     let parts = query.split('&').filter(|part| !part.is_empty());
-    parts.map(|part| part.split_once('=').unwrap_or((part, ""))).collect()
+    let split = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
+    let plain = |name: &str| !name.contains(['%', '+']);
+    split
+        .map(|(name, value)| (if plain(name) { name.into() } else { decode(name, true).into() }, value))
+        .collect()
 }
 
-/// A text as the first of what it may be that it can be read as.
+/// What is not UTF-8 once it is decoded: readers make different texts of it.
+const NO_TEXT: Bad = "it is no text in UTF-8";
+
+/// Whether a value that stands in a request is a text.
+pub fn text(value: &str) -> Result<&str, Bad> {
+    let good = !value.contains('%') || String::from_utf8(decoded_bytes(value, false)).is_ok();
+    if good { Ok(value) } else { Err(NO_TEXT) }
+}
+
+/// A text as the first of what it may be that it can be read as. What may be a text, too, is a number only if that says all of it.
 pub fn plain(text: String, shape: &Shape) -> Value {
     if shape.number
         && let Some(number) = number(&text)
+        && (!shape.text || number.to_string() == text)
     {
         return Value::Number(number);
     }
@@ -115,6 +140,7 @@ pub fn single(
     encoded: bool,
 ) -> Result<Value, Bad> {
     let decoded = |text: &str| if encoded { decode(text, false) } else { text.to_owned() };
+    let text = if encoded { self::text(text)? } else { text };
     let (text, separator) = match style {
         Style::Label => {
             (text.strip_prefix('.').ok_or("it begins with `.`")?, if explode { '.' } else { ',' })
@@ -177,15 +203,14 @@ fn listed(parts: Vec<&str>, shape: &Shape, explode: bool, decoded: impl Fn(&str)
 
 /// What a parameter of a query or form means; `None` when it is not there.
 pub fn queried(
-    pairs: &[(&str, &str)],
+    pairs: &[Pair<'_>],
     style: Style,
     explode: bool,
     name: &str,
     shape: &Shape,
 ) -> Result<Option<Value>, Bad> {
-    let decoded = |text: &str| decode(text, true);
     if style == Style::DeepObject {
-        return Ok(deep(pairs, name, shape));
+        return deep(pairs, name, shape);
     }
     if let (true, Some(properties)) = (explode && style == Style::Form, &shape.properties) {
         let mut map = Map::new();
@@ -195,14 +220,22 @@ pub fn queried(
         }
         return Ok((!map.is_empty()).then_some(Value::Object(map)));
     }
-    let values: Vec<&str> =
-        pairs.iter().filter(|(key, _)| same(key, name)).map(|(_, value)| *value).collect();
+    let values: Vec<&str> = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| *value).collect();
+    valued(&values, style, explode, shape)
+}
+
+/// The values of one name.
+fn valued(values: &[&str], style: Style, explode: bool, shape: &Shape) -> Result<Option<Value>, Bad> {
+    let decoded = |text: &str| decode(text, true);
     let Some(first) = values.first() else { return Ok(None) };
+    for value in values {
+        text(value)?;
+    }
     if explode && let Some(items) = &shape.items {
         return Ok(Some(Value::Array(values.iter().map(|one| plain(decoded(one), items)).collect())));
     }
     if values.len() > 1 {
-        return Err("it stands there more than once");
+        return Err(TWICE);
     }
     let parts: Vec<Cow<'_, str>> = match style {
         _ if shape.items.is_none() && shape.properties.is_none() => vec![Cow::Borrowed(*first)],
@@ -218,21 +251,16 @@ pub fn queried(
     Ok(Some(listed(parts.iter().map(|part| &**part).collect(), shape, false, decoded)))
 }
 
-fn same(key: &str, name: &str) -> bool {
-    key == name || key.contains(['%', '+']) && decode(key, true) == name
-}
-
 /// `name[key]=value`, each key with one value or a list of them.
-fn deep(pairs: &[(&str, &str)], name: &str, shape: &Shape) -> Option<Value> {
+fn deep(pairs: &[Pair<'_>], name: &str, shape: &Shape) -> Result<Option<Value>, Bad> {
     let none = Shape { text: true, ..Shape::default() };
     let mut map = Map::new();
     for (key, value) in pairs {
-        let key = decode(key, true);
         let Some(inner) = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('[')?.strip_suffix(']'))
         else {
             continue;
         };
-        let (inner, value) = (inner.strip_suffix("][").unwrap_or(inner), decode(value, true));
+        let (inner, value) = (inner.strip_suffix("][").unwrap_or(inner), decode(text(value)?, true));
         let own = shape.properties.as_ref().and_then(|all| all.get(inner)).unwrap_or(&none);
         match &own.items {
             Some(items) => {
@@ -241,25 +269,26 @@ fn deep(pairs: &[(&str, &str)], name: &str, shape: &Shape) -> Option<Value> {
                     list.push(plain(value, items));
                 }
             }
+            None if map.contains_key(inner) => return Err(TWICE),
             None => drop(map.insert(inner.to_owned(), plain(value, own))),
         }
     }
-    (!map.is_empty()).then_some(Value::Object(map))
+    Ok((!map.is_empty()).then_some(Value::Object(map)))
 }
 
 /// A form as an object: every part, those that nobody described too.
-pub fn form(pairs: &[(&str, &str)], shape: &Shape) -> Result<Value, Bad> {
+pub fn form(pairs: &[Pair<'_>], shape: &Shape) -> Result<Value, Bad> {
     let none = Shape { text: true, ..Shape::default() };
+    let mut named: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (key, value) in pairs {
+        named.entry(key).or_default().push(value);
+    }
     let mut map = Map::new();
-    for (key, _) in pairs {
-        let key = decode(key, true);
-        if map.contains_key(&key) {
-            continue;
-        }
-        let own = shape.properties.as_ref().and_then(|all| all.get(&key)).unwrap_or(&none);
+    for (key, values) in named {
+        let own = shape.properties.as_ref().and_then(|all| all.get(key)).unwrap_or(&none);
         let flat = Shape { properties: None, text: own.text || own.properties.is_some(), ..own.clone() };
-        if let Some(value) = queried(pairs, Style::Form, true, &key, &flat)? {
-            map.insert(key, value);
+        if let Some(value) = valued(&values, Style::Form, true, &flat)? {
+            map.insert(key.to_owned(), value);
         }
     }
     Ok(Value::Object(map))

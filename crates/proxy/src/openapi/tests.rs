@@ -108,6 +108,17 @@ fn parameters_are_held_against_their_schemas() {
         ),
         ("7", "where=[]", &[tenant], "query where: it is not of type \"object\""),
         ("7", "where={", &[tenant], "query where: it is no JSON"),
+        // Which of two counts, readers do not agree on.
+        ("7", "where=%7B%7D&where=[]", &[tenant], "query where: it stands there more than once"),
+        (
+            "7",
+            "filter[price]=1&filter%5Bprice%5D=2",
+            &[tenant],
+            "query filter: it stands there more than once",
+        ),
+        // Nor what these bytes mean: an overlong `<` to some, U+FFFD to others.
+        ("7", "tag=a&tag=%C0%BC", &[tenant], "query tag: it is no text in UTF-8"),
+        ("%FF", "", &[tenant], "path id: it is no text in UTF-8"),
         ("7", "", &[], "header X-Tenant: it is missing"),
         ("7", "", &[("x-tenant", "S3cret!")], "header X-Tenant: it does not match"),
         (
@@ -116,6 +127,14 @@ fn parameters_are_held_against_their_schemas() {
             &[tenant, ("cookie", "a=b; session=abc")],
             "cookie session: it is shorter than 4 characters",
         ),
+        (
+            "7",
+            "",
+            &[tenant, ("cookie", "session=good; session=abc")],
+            "cookie session: it stands there more than once",
+        ),
+        // What stands in a cookie beside it hides it from nobody.
+        ("7", "", &[tenant, ("cookie", "a=\u{e9}; session=abc")], "cookie session: it is shorter than"),
     ] {
         let problems = get(&api, id, query, headers);
         assert_eq!(problems.len(), 1, "{id} {query}: {problems:?}");
@@ -154,7 +173,27 @@ fn bodies_are_held_against_their_schemas_in_both_versions() {
             (json, "{", "body : it is no JSON"),
             ("application/x-www-form-urlencoded", "name=a&items=x", "body /items/0: it is not of type"),
             ("application/xml", "<a/>", "header content-type: it is one of: application/json"),
-            ("application/json; charset=utf-16", "{}", "header content-type: JSON is written in UTF-8"),
+            (
+                "application/json; charset=utf-16",
+                "{}",
+                "header content-type: such a body is written in UTF-8",
+            ),
+            (
+                "application/json; Charset=\"UTF-16\"",
+                "{}",
+                "header content-type: such a body is written in UTF-8",
+            ),
+            (
+                "application/x-www-form-urlencoded; x=y; charset=ibm037",
+                "name=a&items=1",
+                "header content-type: such a body is written in UTF-8",
+            ),
+            ("application/x-www-form-urlencoded", "name=%FF&items=1", "body : it is no text in UTF-8"),
+            (
+                "application/x-www-form-urlencoded",
+                "name=a&items=1&n%61me=b",
+                "body : it stands there more than",
+            ),
             ("", "{}", "header content-type: it is one of"),
         ] {
             let problems = put(&api, kind, body);
@@ -231,10 +270,52 @@ fn a_bomb_of_schemas_or_bodies_stalls_nobody() {
             "{name}: compiled in {compiled:?}, looked at in {:?}: {problems:?}",
             begun.elapsed() - compiled
         );
-        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{name}");
         // What only refers to itself forbids nothing.
         let fine = name == "Loop";
         assert_eq!(problems.is_empty(), fine, "{name} {body}: {problems:?}");
+    }
+}
+
+/// As many names as fit: who looks for each among all of them takes minutes.
+#[test]
+fn a_form_of_many_names_takes_no_longer_than_its_length() {
+    let api = compile(&shop("3.1.0")).unwrap();
+    let many: String = (0..50_000).map(|number| format!("%61{number}=&")).collect();
+    let problems = put(&api, "application/x-www-form-urlencoded", &many);
+    assert!(problems[0].starts_with("body : "), "{problems:?}");
+}
+
+#[test]
+fn what_people_write_in_descriptions_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let shapes = "\u{feff}{\"S\": {\"type\": \"integer\"}}";
+    std::fs::write(dir.path().join("shapes.json"), shapes).unwrap();
+    // Names that are keywords elsewhere, and paths as people read them.
+    let file = dir.path().join("api.yaml");
+    let text = "\u{feff}openapi: 3.1.0
+servers: [{url: /übersicht}]
+paths:
+  /größe der/{straße}/x%c3%a4: {get: {parameters: [{name: straße, in: path, required: true, schema: {type: integer}}]}}
+  /prix é: {get: {}}
+  /form: {post: {requestBody: {content: {application/json: {schema: {$ref: '#/components/schemas/example'}}}}}}
+components:
+  schemas:
+    example: {type: object, properties: {example: {$ref: 'shapes.json#/S'}, enum: {$ref: 'shapes.json#/S'}}}
+";
+    std::fs::write(&file, text).unwrap();
+    let files = Files::read(&file, dir.path(), &mut Looked::default()).unwrap();
+    let api = Api::compile(&files, None, false).unwrap();
+    assert_eq!(api.bases, ["/%C3%BCbersicht"]);
+    let found = api.paths.find("/gr%C3%B6%C3%9Fe%20der/7/x%C3%A4").unwrap();
+    assert_eq!(found.1, [("straße", "7")]);
+    assert!(api.paths.find("/prix%20%C3%A9").is_some());
+    let form = api.operations.iter().find(|one| one.name == "POST /form").unwrap();
+    let media = &form.body.as_ref().unwrap().media[0].1;
+    for name in ["example", "enum"] {
+        assert_eq!(check::body(media, "application/json", format!("{{\"{name}\": 1}}").as_bytes()), []);
+        let problems =
+            shown(&check::body(media, "application/json", format!("{{\"{name}\": \"x\"}}").as_bytes()));
+        assert_eq!(problems, [format!("body /{name}: it is not of type \"integer\"")]);
     }
 }
 

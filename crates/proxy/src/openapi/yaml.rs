@@ -12,6 +12,8 @@ const DEPTH: usize = 100;
 
 /// Reads a file's text. The error is a sentence with the place.
 pub fn parse(text: &str) -> Result<Value, String> {
+    // Some editors write one, and it says nothing.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim_start().starts_with('{') {
         let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if weight(&value) > limits::OPENAPI_NODES {

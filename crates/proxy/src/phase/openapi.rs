@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body::Body as _;
+use tokio::sync::Semaphore;
 use tutti_core::{Origin, limits};
 use tutti_net::Body;
 use tutti_ports::routing::OpenApiMode;
@@ -171,7 +172,7 @@ async fn body(
     operation: usize,
 ) -> Result<(), Stop> {
     let Some(known) = api.operations.get(operation) else { return Ok(()) };
-    let empty = exchange.request.body().is_end_stream();
+    let empty = is_empty(exchange, route, known).await?;
     let content = match &known.body {
         None if empty => return Ok(()),
         None => return refuse(exchange, plan, StatusCode::BAD_REQUEST, lone("body", "", "there is none")),
@@ -202,22 +203,43 @@ async fn body(
     }
     let body = guarded(exchange, route);
     let most = usize::try_from(plan.rules.max_body).unwrap_or(usize::MAX);
-    let room = room(exchange, body.size_hint().exact(), most)?;
-    match hold(body, most).await.map_err(|error| Fault::of_body(&error))? {
-        Held::Longer(body) => {
-            *exchange.request.body_mut() = body;
-            plan.unchecked.inc();
-            match plan.rules.requests {
-                OpenApiMode::Enforce => Err(Fault::too_large(plan.rules.max_body).into()),
-                _ => Ok(()),
-            }
-        }
+    let mut room = Room::of(&exchange.worker.held);
+    let (body, looked) = match hold(body, most, &mut room).await.map_err(|error| Fault::of_body(&error))? {
+        Held::Longer(body) => (body, Err(Fault::too_large(plan.rules.max_body))),
+        Held::NoRoom(body) => (body, Err(no_room())),
         Held::Whole(bytes, body) => {
-            *exchange.request.body_mut() = body;
-            let problems = look(api, operation, Part::Request, media, kind, bytes, room).await;
-            refuse(exchange, plan, StatusCode::BAD_REQUEST, problems)
+            let about = About { api: Arc::clone(api), operation, part: Part::Request, media, kind };
+            (body, about.look(&exchange.worker.looks, bytes, room).await)
+        }
+    };
+    *exchange.request.body_mut() = body;
+    match looked {
+        Ok(problems) => refuse(exchange, plan, StatusCode::BAD_REQUEST, problems),
+        Err(fault) => {
+            plan.unchecked.inc();
+            if plan.rules.requests == OpenApiMode::Enforce { Err(fault.into()) } else { Ok(()) }
         }
     }
+}
+
+/// Whether a request has no body. Of one whose end comes apart from its head, that is found out where it matters.
+async fn is_empty(exchange: &mut Exchange<'_>, route: &RoutePlan, known: &Operation) -> Result<bool, Stop> {
+    let body = exchange.request.body();
+    if body.is_end_stream() {
+        return Ok(true);
+    }
+    let named = known.body.is_some() && exchange.request.headers().contains_key(header::CONTENT_TYPE);
+    if named || body.size_hint().lower() > 0 {
+        return Ok(false);
+    }
+    let mut room = Room::of(&exchange.worker.held);
+    let body = guarded(exchange, route);
+    let (body, empty) = match hold(body, 0, &mut room).await.map_err(|error| Fault::of_body(&error))? {
+        Held::Whole(_, body) => (body, true),
+        Held::Longer(body) | Held::NoRoom(body) => (body, false),
+    };
+    *exchange.request.body_mut() = body;
+    Ok(empty)
 }
 
 /// The body of a request, which must go on coming.
@@ -233,13 +255,11 @@ fn guarded(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Body {
     }
 }
 
-fn room(exchange: &Exchange<'_>, exact: Option<u64>, most: usize) -> Result<Room, Stop> {
-    let bytes = exact.and_then(|exact| usize::try_from(exact).ok()).unwrap_or(most).min(most);
-    Room::take(&exchange.worker.held, bytes).ok_or_else(|| {
-        let message =
-            format!("{} bytes of bodies are being looked at on this worker", limits::OPENAPI_HELD_BYTES);
-        Fault::overloaded(message).into()
-    })
+fn no_room() -> Fault {
+    Fault::overloaded(format!(
+        "{} bytes of bodies are being looked at on this worker",
+        limits::OPENAPI_HELD_BYTES
+    ))
 }
 
 fn media_type(headers: &http::HeaderMap) -> String {
@@ -248,37 +268,51 @@ fn media_type(headers: &http::HeaderMap) -> String {
 }
 
 fn is_coded(headers: &http::HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// What is wrong with a body that is whole.
-async fn look(
-    api: &Arc<Api>,
+/// What a body is held against.
+struct About {
+    api: Arc<Api>,
     operation: usize,
     part: Part,
     media: usize,
     kind: String,
-    bytes: bytes::Bytes,
-    room: Room,
-) -> Vec<Problem> {
-    let api = Arc::clone(api);
-    let long = bytes.len() > limits::OPENAPI_INLINE_BYTES;
-    let work = move || {
-        // As long as somebody looks at it, it takes its room.
-        let _room = room;
-        let content = api.operations.get(operation).and_then(|operation| part.of(operation));
-        let media = content.and_then(|content| content.media.get(media));
-        media.map(|(_, media)| check::body(media, &kind, &bytes)).unwrap_or_default()
-    };
-    if !long {
-        return work();
+}
+
+impl About {
+    /// What is wrong with a body that is whole. It is our fault if nobody comes to look at it in time.
+    async fn look(
+        self,
+        looks: &Arc<Semaphore>,
+        bytes: bytes::Bytes,
+        room: Room,
+    ) -> Result<Vec<Problem>, Fault> {
+        if bytes.len() <= limits::OPENAPI_INLINE_BYTES {
+            return Ok(self.problems(&bytes));
+        }
+        let turn = tokio::time::timeout(limits::OPENAPI_TIME, Arc::clone(looks).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            let message = "too many long bodies are being looked at on this worker".to_owned();
+            return Err(Fault::overloaded(message));
+        };
+        let work = move || {
+            // As long as somebody looks at it, it takes its room and its turn, also when nobody waits for that any more.
+            let _held = (room, turn);
+            self.problems(&bytes)
+        };
+        Ok(match tokio::time::timeout(limits::OPENAPI_TIME, tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(problems)) => problems,
+            Ok(Err(_)) => lone("body", "", "it could not be looked at"),
+            Err(_) => lone("body", "", "it takes too long to be looked at"),
+        })
     }
-    match tokio::time::timeout(limits::OPENAPI_TIME, tokio::task::spawn_blocking(work)).await {
-        Ok(Ok(problems)) => problems,
-        Ok(Err(_)) => lone("body", "", "it could not be looked at"),
-        Err(_) => lone("body", "", "it takes too long to be looked at"),
+
+    fn problems(&self, bytes: &[u8]) -> Vec<Problem> {
+        let content = self.api.operations.get(self.operation).and_then(|operation| self.part.of(operation));
+        let media = content.and_then(|content| content.media.get(self.media));
+        media.map(|(_, media)| check::body(media, &self.kind, bytes)).unwrap_or_default()
     }
 }
 
@@ -316,13 +350,11 @@ pub async fn response(
         return judged(exchange, described, problems, response);
     }
     let most = usize::try_from(described.plan.rules.max_body).unwrap_or(usize::MAX);
-    let room = room(exchange, response.body().size_hint().exact(), most)
-        .ok()
-        .filter(|_| !is_coded(response.headers()));
-    let Some(room) = room else {
+    if is_coded(response.headers()) {
         described.plan.unchecked.inc();
         return Ok(response);
-    };
+    }
+    let mut room = Room::of(&exchange.worker.held);
     let (head, body) = response.into_parts();
     let body = route.idle.into_iter().fold(body, Body::with_idle_timeout);
     let hop = hop(exchange);
@@ -331,17 +363,20 @@ pub async fn response(
         let message = format!("the answer broke off: {error}");
         Fault::upstream(code, kind, &hop, message, tutti_core::Retry::Unsafe)
     };
-    match hold(body, most).await.map_err(broke)? {
-        Held::Longer(body) => {
-            described.plan.unchecked.inc();
-            Ok(Response::from_parts(head, body))
-        }
+    let (body, looked) = match hold(body, most, &mut room).await.map_err(broke)? {
+        Held::Longer(body) | Held::NoRoom(body) => (body, None),
         Held::Whole(bytes, body) => {
-            let (api, operation) = (&described.api, described.operation);
-            let problems = look(api, operation, Part::Answer(at), media, kind, bytes, room).await;
-            judged(exchange, described, problems, Response::from_parts(head, body))
+            let (api, operation) = (Arc::clone(&described.api), described.operation);
+            let about = About { api, operation, part: Part::Answer(at), media, kind };
+            (body, about.look(&exchange.worker.looks, bytes, room).await.ok())
         }
-    }
+    };
+    let response = Response::from_parts(head, body);
+    let Some(problems) = looked else {
+        described.plan.unchecked.inc();
+        return Ok(response);
+    };
+    judged(exchange, described, problems, response)
 }
 
 fn hop(exchange: &Exchange<'_>) -> String {

@@ -190,3 +190,68 @@ async fn a_description_is_read_again_and_a_broken_one_changes_nothing() {
     assert_eq!(ask(30).await, 200);
     tutti.proxy.shutdown().await;
 }
+
+/// What makes one reader see another request than the other does.
+#[tokio::test]
+async fn a_hostile_client_gets_nothing_past_the_description() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), API);
+    let web = echo().await;
+    let route = described(dir.path(), OpenApiMode::Enforce, OpenApiMode::Off);
+    let tutti = Tutti::start(options(), vec![route], vec![passing("web", 0, web.addr)]).await;
+    let ask = async |line: &str, fields: &str, body: &str| {
+        let head = format!("{line} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{fields}\r\n{body}");
+        let answer = raw(tutti.edge, head).await;
+        answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+    };
+    let json = "Content-Type: application/json\r\n";
+    let long = "Content-Length: 15\r\n";
+    for (fields, body, status) in [
+        (format!("{json}{long}"), "{\"name\": \"ada\"}", 200),
+        (format!("Content-Type: text/plain\r\n{json}{long}"), "{\"name\": \"ada\"}", 415),
+        (format!("{json}Content-Type: text/plain\r\n{long}"), "{\"name\": \"ada\"}", 415),
+        (
+            format!("{json}Content-Encoding: identity\r\nContent-Encoding: gzip\r\n{long}"),
+            "{\"name\": \"ada\"}",
+            415,
+        ),
+        (format!("{json}Expect: 100-continue\r\nContent-Length: 14\r\n"), "{\"name\": 123.}", 400),
+        (format!("{json}Content-Length: 4\r\n"), "\u{feff}{", 400),
+        // The end comes in a chunk of its own; there is no body for all that.
+        ("Transfer-Encoding: chunked\r\n".to_owned(), "0\r\n\r\n", 400),
+    ] {
+        assert_eq!(ask("POST /api/orders", &fields, body).await, status, "{fields}{body}");
+    }
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    assert_eq!(ask("GET /api/orders/7", chunked, "0\r\n\r\n").await, 200);
+    assert_eq!(ask("GET /api/orders/7", chunked, "1\r\nx\r\n0\r\n\r\n").await, 400);
+    tutti.proxy.shutdown().await;
+}
+
+/// Who says that much will come, and sends nothing, takes no room from others.
+#[tokio::test]
+async fn bodies_that_are_only_announced_keep_nobody_out() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), API);
+    let web = echo().await;
+    let mut route = described(dir.path(), OpenApiMode::Enforce, OpenApiMode::Off);
+    if let Some(rules) = &mut route.content.openapi {
+        rules.max_body = tutti_core::limits::OPENAPI_BODY;
+    }
+    let tutti = Tutti::start(options(), vec![route], vec![passing("web", 0, web.addr)]).await;
+    let mut waiting = Vec::new();
+    for number in 0..40 {
+        let length = if number % 2 == 0 { "Content-Length: 16000000" } else { "Transfer-Encoding: chunked" };
+        let mut stream = dial(tutti.edge).await;
+        let head = format!(
+            "POST /api/orders HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n{length}\r\n\r\n1"
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(post(tutti.edge, Body::full("{\"name\": \"ada\"}")).await.status(), 200);
+    }
+    drop(waiting);
+    tutti.proxy.shutdown().await;
+}
