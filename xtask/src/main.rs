@@ -1,7 +1,8 @@
-//! Commands of development: `cargo xtask tidy | test | interop | demo | bench`. One file for each.
+//! Commands of development: `cargo xtask tidy | test | interop | demo | bench | chaos`. One file for each.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod chaos;
 mod demo;
 mod interop;
 mod oracle;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Args),
     /// Compare with others, as ratios.
     Bench(bench::Args),
+    /// What people see of the example shop while its services fail.
+    Chaos(chaos::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -40,6 +43,7 @@ fn main() -> std::process::ExitCode {
         Command::Interop(args) => interop::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
     };
     match result {
         Ok(code) => code,
