@@ -431,6 +431,9 @@ pub const OPENAPI_OPERATIONS: usize = 5_000;
 /// Deepest nesting of JSON that is held against a description: each level takes stack.
 pub const OPENAPI_DEPTH: usize = 64;
 
+/// Bytes of stack that holding a value against its schema may take; threads have 2 MiB.
+pub const OPENAPI_STACK: usize = 1 << 20;
+
 /// Longest body that is held against a description, whatever its route says.
 pub const OPENAPI_BODY: u64 = 16 << 20;
 

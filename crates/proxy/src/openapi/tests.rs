@@ -276,6 +276,24 @@ fn a_bomb_of_schemas_or_bodies_stalls_nobody() {
     }
 }
 
+/// Each schema leads to the next: the program must not end for want of stack.
+#[test]
+fn a_row_of_thousands_of_schemas_is_too_much() {
+    let mut schemas = serde_json::Map::new();
+    for level in 0..5_000 {
+        let next = json!({"$ref": format!("#/components/schemas/L{}", level + 1)});
+        schemas.insert(format!("L{level}"), json!({"allOf": [next]}));
+    }
+    schemas.insert("L5000".into(), json!({"type": "object"}));
+    let content = json!({"application/json": {"schema": {"$ref": "#/components/schemas/L0"}}});
+    let description = json!({"openapi": "3.1.0", "components": {"schemas": schemas},
+        "paths": {"/a": {"post": {"requestBody": {"content": content}}}}});
+    let api = compile(&description).unwrap();
+    let media = &api.operations[0].body.as_ref().unwrap().media[0].1;
+    let problems = shown(&check::body(media, "application/json", b"{}"));
+    assert_eq!(problems, ["body : it is too much work to look at"]);
+}
+
 /// As many names as fit: who looks for each among all of them takes minutes.
 #[test]
 fn a_form_of_many_names_takes_no_longer_than_its_length() {
