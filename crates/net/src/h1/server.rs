@@ -195,14 +195,18 @@ impl<'a> Connection<'a> {
     ) -> Next {
         let asked = Asked { method: head.method.clone(), version: head.version, keep_alive: head.keep_alive };
         let request = self.request(head);
-        let mut answering = pin!(handler.handle(request, info));
-        let answer = std::future::poll_fn(|cx| {
-            if let Poll::Ready(response) = answering.as_mut().poll(cx) {
-                return Poll::Ready(Some(response));
-            }
-            self.poll_beside(cx).map(|_gone| None)
-        });
-        match answer.await {
+        let answer = {
+            // Its room is the response's afterwards.
+            let mut answering = pin!(handler.handle(request, info));
+            let answer = std::future::poll_fn(|cx| {
+                if let Poll::Ready(response) = answering.as_mut().poll(cx) {
+                    return Poll::Ready(Some(response));
+                }
+                self.poll_beside(cx).map(|_gone| None)
+            });
+            answer.await
+        };
+        match answer {
             None => Next::Close,
             Some(response) => self.respond(response, asked, drain).await,
         }

@@ -36,8 +36,6 @@ pub struct Sent {
 pub struct Failed {
     /// What to tell the client if it is the last one.
     pub fault: Box<Fault>,
-    /// The request, if it can be sent again as it is.
-    pub request: Option<Box<Request<Body>>>,
     /// What the failure says about the instance.
     pub how: How,
 }
@@ -77,12 +75,12 @@ pub struct Sending<'a> {
     pub idempotent: bool,
 }
 
-/// One try, within its deadline.
+/// One try, within its deadline. Takes the request away, unless it fails and the request can be sent again as it is.
 pub async fn once(
     exchange: &Exchange<'_>,
     sending: &Sending<'_>,
     endpoint: &Arc<Endpoint>,
-    mut request: Request<Body>,
+    unsent: &mut Option<Request<Body>>,
     timing: &mut Timing,
 ) -> Result<Sent, Failed> {
     let h2 = is_h2c(endpoint.protocol, sending.target.protocol)
@@ -91,15 +89,16 @@ pub async fn once(
                 None => exchange.connection.protocol != Protocol::Http1,
                 Some(_) => sending.route.web,
             });
-    if h2 && exchange.trailers {
-        request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+    if let Some(request) = unsent {
+        if h2 && exchange.trailers {
+            request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        label(exchange, request);
     }
-    label(exchange, &mut request);
     let limit = Limit::of(exchange, sending.route);
     timing.began = Some(limit.began.into_std());
-    let mut unsent = Some(request);
     let timed = {
-        let attempt = pin!(attempt(exchange, endpoint, (&mut unsent, timing), h2, sending.idempotent));
+        let attempt = pin!(attempt(exchange, endpoint, (unsent, timing), h2, sending.idempotent));
         limit.run(attempt).await
     };
     let result = match timed {
@@ -119,7 +118,7 @@ pub async fn once(
                 }
             };
             let fault = Fault::upstream(code, Kind::Timeout, &endpoint.hop, text, retry);
-            Err(Failed { fault: Box::new(fault), request: unsent.map(Box::new), how: How::Late })
+            Err(Failed { fault: Box::new(fault), how: How::Late })
         }
     };
     if let Some(outcome) = outcome(&result) {
@@ -164,7 +163,7 @@ async fn attempt(
     if h2 {
         let (mut connection, place) = match pool.share(timeout, |driver| worker.own(driver)).await {
             Ok(shared) => shared,
-            Err(error) => return Err(refused(exchange, endpoint, &error, unsent.take())),
+            Err(error) => return Err(refused(exchange, endpoint, &error)),
         };
         // A server without RFC 8441 may still take a WebSocket over HTTP/1.1.
         if !exchange.upgrade.as_ref().is_some_and(headers::is_websocket)
@@ -174,7 +173,7 @@ async fn attempt(
             let sent = connection.send(request).await;
             return match sent {
                 Ok(response) => Ok(Sent { response, place: Some(place) }),
-                Err(error) => Err(broke(exchange, &pool, error, false, idempotent)),
+                Err(error) => Err(broke(exchange, &pool, error, unsent, (false, idempotent))),
             };
         }
     }
@@ -182,28 +181,24 @@ async fn attempt(
         Some(connection) => (connection, true),
         None => {
             let began = std::time::Instant::now();
-            let dialled = pool.dial(timeout).await;
+            // In a box: most requests find a connection.
+            let dialled = Box::pin(pool.dial(timeout)).await;
             timing.connect = Some(began.elapsed());
             match dialled {
                 Ok(connection) => (connection, false),
-                Err(error) => return Err(refused(exchange, endpoint, &error, unsent.take())),
+                Err(error) => return Err(refused(exchange, endpoint, &error)),
             }
         }
     };
     let Some(request) = unsent.take() else { return Err(lost(endpoint)) };
     match connection.send(request).await {
         Ok(response) => Ok(Sent { response, place: None }),
-        Err(error) => Err(broke(exchange, &pool, error, kept, idempotent)),
+        Err(error) => Err(broke(exchange, &pool, error, unsent, (kept, idempotent))),
     }
 }
 
 /// No connection: nothing was sent.
-fn refused(
-    exchange: &Exchange<'_>,
-    endpoint: &Endpoint,
-    error: &DialError,
-    request: Option<Request<Body>>,
-) -> Failed {
+fn refused(exchange: &Exchange<'_>, endpoint: &Endpoint, error: &DialError) -> Failed {
     let text = tutti_core::error::chain(error);
     if error.is_ours() {
         // Asking another instance would need what we lack, and none of them is to blame.
@@ -212,7 +207,7 @@ fn refused(
             format!("no connection to {} could be made for want of files or ports", endpoint.service);
         let fault = Fault::overloaded(message);
         let fault = Fault { retry: Retry::Unsafe, ..fault };
-        return Failed { fault: Box::new(fault), request: request.map(Box::new), how: How::Broke };
+        return Failed { fault: Box::new(fault), how: How::Broke };
     }
     suspect(exchange, endpoint, &text);
     let kind = match error {
@@ -223,11 +218,17 @@ fn refused(
     let fault = Fault::upstream(error.code(), kind, &endpoint.hop, message, Retry::Safe);
     // A certificate that is wrong is so in a moment too, so nobody waits for that.
     let how = if error.code() == code::UPSTREAM_TLS { How::Broke } else { How::Refused };
-    Failed { fault: Box::new(fault), request: request.map(Box::new), how }
+    Failed { fault: Box::new(fault), how }
 }
 
 /// A connection that failed before a response came.
-fn broke(exchange: &Exchange<'_>, pool: &Pool, error: SendError, kept: bool, idempotent: bool) -> Failed {
+fn broke(
+    exchange: &Exchange<'_>,
+    pool: &Pool,
+    error: SendError,
+    unsent: &mut Option<Request<Body>>,
+    (kept, idempotent): (bool, bool),
+) -> Failed {
     let endpoint = &pool.endpoint;
     let safe = match error.stage {
         Stage::NothingSent => true,
@@ -240,7 +241,7 @@ fn broke(exchange: &Exchange<'_>, pool: &Pool, error: SendError, kept: bool, ide
         _ => exchange.entry.upload.as_ref().and_then(|upload| upload.failed().cloned()),
     };
     if let Some(fault) = of_client {
-        return Failed { fault: Box::new(fault), request: None, how: How::Broke };
+        return Failed { fault: Box::new(fault), how: How::Broke };
     }
     let (fault, how) = match &error.cause {
         SendCause::Request(problem) => (Fault::bad_request(*problem), How::Broke),
@@ -265,13 +266,14 @@ fn broke(exchange: &Exchange<'_>, pool: &Pool, error: SendError, kept: bool, ide
             (fault, if kept { How::Stale } else { How::Broke })
         }
     };
-    Failed { fault: Box::new(fault), request: error.request, how }
+    *unsent = error.request.map(|request| *request);
+    Failed { fault: Box::new(fault), how }
 }
 
-fn lost(endpoint: &Endpoint) -> Failed {
+pub(super) fn lost(endpoint: &Endpoint) -> Failed {
     let message = "the request was already sent".to_owned();
     let fault = Fault::upstream(code::UPSTREAM_BROKE, Kind::Internal, &endpoint.hop, message, Retry::Unsafe);
-    Failed { fault: Box::new(fault), request: None, how: How::Broke }
+    Failed { fault: Box::new(fault), how: How::Broke }
 }
 
 /// Passes the instance over for a while, and lets the catalog look at it; once, not for each request that fails.

@@ -212,7 +212,7 @@ fn runner<'a>(
     let asked = Arc::clone(&endpoint);
     let running = async move {
         let mut timing = Timing::default();
-        let result = attempt::once(exchange, race.sending, &asked, request, &mut timing).await;
+        let result = attempt::once(exchange, race.sending, &asked, &mut Some(request), &mut timing).await;
         (result, timing)
     };
     Runner { running: Box::pin(running), endpoint, held, began: Instant::now() }

@@ -122,12 +122,12 @@ pub struct Exchange<'a> {
 }
 
 /// Leads a request through all phases.
-pub async fn run(
-    worker: &Worker,
-    listener: &Arc<ListenerPlan>,
-    connection: &ConnectionInfo,
+pub fn run<'a>(
+    worker: &'a Worker,
+    listener: &'a Arc<ListenerPlan>,
+    connection: &'a ConnectionInfo,
     request: Request<Body>,
-) -> Response<Body> {
+) -> impl Future<Output = Response<Body>> + 'a {
     let started = Instant::now();
     let form = Form::of(request.headers());
     let web = if form == Form::Grpc { Web::of(request.headers()) } else { None };
@@ -153,16 +153,19 @@ pub async fn run(
         switched: None,
         entry,
     };
-    let answer = match phases(&mut exchange).await {
-        Ok(response) => response,
-        Err(Stop::Answer(response)) => respond::in_form(&exchange, *response),
-        Err(Stop::Fail(fault)) => {
-            let answer = respond::fault(&mut exchange, &fault);
-            exchange.entry.trouble = Some(note::trouble(&exchange, *fault));
-            answer
-        }
-    };
-    record::finish(exchange.entry, exchange.switched, answer)
+    // The future holds the exchange and not the request besides.
+    async move {
+        let answer = match phases(&mut exchange).await {
+            Ok(response) => response,
+            Err(Stop::Answer(response)) => respond::in_form(&exchange, *response),
+            Err(Stop::Fail(fault)) => {
+                let answer = respond::fault(&mut exchange, &fault);
+                exchange.entry.trouble = Some(note::trouble(&exchange, *fault));
+                answer
+            }
+        };
+        record::finish(exchange.entry, exchange.switched, answer)
+    }
 }
 
 async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {

@@ -60,7 +60,8 @@ pub async fn to(
     let declared = route.hedge().is_some_and(|hedge| hedge.idempotent);
     let idempotent = declared || is_idempotent(policy, &exchange.request);
     let sending = Sending { route, target, idempotent };
-    let (mut request, kept) = prepare(exchange, route, idempotent);
+    let (request, kept) = prepare(exchange, route, idempotent);
+    let mut unsent = Some(request);
     let mut round = Round::begin(exchange, route, asked);
     let mut chosen = choose::first(worker, target.slot, asked, round.deadline).await?;
     if let Some(cluster) = worker.snapshot().clusters.get(target.slot) {
@@ -72,7 +73,7 @@ pub async fn to(
         exchange.entry.chosen = Some(chosen);
         exchange.entry.attempts += 1;
         let began = exchange.entry.permits.upstream.is_some().then(Instant::now);
-        let result = one(exchange, &sending, &mut round, (&endpoint, request), kept.as_ref()).await;
+        let result = one(exchange, &sending, &mut round, (&endpoint, &mut unsent), kept.as_ref()).await;
         learn(exchange, began, &result);
         let failed = match result {
             Ok(sent) => {
@@ -92,7 +93,8 @@ pub async fn to(
                 // Its connection is free again, or closed, before anything else happens.
                 drop(sent.response);
                 round.tried.add(endpoint.uid);
-                (chosen, request) = (round.other(exchange, &sending, pause).await?, again);
+                unsent = Some(again);
+                chosen = round.other(exchange, &sending, pause).await?;
                 continue;
             }
             Err(failed) => failed,
@@ -101,11 +103,13 @@ pub async fn to(
             round.tried.add(endpoint.uid);
         }
         let (how, retry) = (failed.how, failed.fault.retry);
-        let Failed { fault, request: unsent, .. } = failed;
-        let again = unsent.map(|unsent| *unsent).or_else(|| kept.as_ref()?.again());
-        let Some(again) = again.filter(|_| retry == Retry::Safe) else { return Err(Stop::Fail(fault)) };
+        let fault = failed.fault;
+        unsent = unsent.or_else(|| kept.as_ref()?.again());
+        if unsent.is_none() || retry != Retry::Safe {
+            return Err(Stop::Fail(fault));
+        }
         match round.next(exchange, &sending, how).await {
-            Some(next) => (chosen, request) = (next, again),
+            Some(next) => chosen = next,
             None => return Err(Stop::Fail(fault)),
         }
     }
@@ -116,7 +120,7 @@ async fn one(
     exchange: &mut Exchange<'_>,
     sending: &Sending<'_>,
     round: &mut Round,
-    (endpoint, request): (&Arc<Endpoint>, Request<Body>),
+    (endpoint, unsent): (&Arc<Endpoint>, &mut Option<Request<Body>>),
     kept: Option<&Kept>,
 ) -> Result<Sent, Failed> {
     // What becomes a tunnel, and who is held to one instance, is not for several.
@@ -125,11 +129,12 @@ async fn one(
         && let Some(kept) = kept
     {
         let race = hedge::Race { rules, sending, asked: round.asked, tried: round.tried, kept };
+        let Some(request) = unsent.take() else { return Err(attempt::lost(endpoint)) };
         let ended = Box::pin(hedge::run(exchange, &race, endpoint, request)).await;
         return hedge::finish(exchange, &mut round.tried, ended);
     }
     let mut timing = Timing::default();
-    let result = attempt::once(exchange, sending, endpoint, request, &mut timing).await;
+    let result = attempt::once(exchange, sending, endpoint, unsent, &mut timing).await;
     note::tried(exchange, endpoint.uid, &timing, &result);
     result
 }
