@@ -122,19 +122,14 @@ impl Incoming {
                         let section = std::mem::take(section);
                         self.state = State::Behind;
                         self.check_length()?;
-                        return Poll::Ready(Ok(Some(Frame::trailers(self.trailers(&section)?))));
+                        let trailers = self.trailers(&section)?;
+                        self.look_behind(cx)?;
+                        return Poll::Ready(Ok(Some(Frame::trailers(trailers))));
                     }
                 },
-                State::Behind => match ready!(self.frames.poll_head(cx))? {
-                    Some(head) if frame::is_known(head.kind) => {
-                        return Poll::Ready(Err(unexpected("a frame follows the trailers")));
-                    }
-                    Some(_) => {
-                        self.link.nothing()?;
-                        self.state = State::BehindNothing;
-                    }
-                    None => self.state = State::Ended,
-                },
+                State::Behind => {
+                    ready!(self.poll_behind(cx))?;
+                }
                 State::BehindNothing => {
                     if ready!(self.frames.poll_payload(cx))?.is_none() {
                         self.state = State::Behind;
@@ -142,6 +137,29 @@ impl Incoming {
                 }
                 State::Ended => return Poll::Ready(Ok(None)),
             }
+        }
+    }
+
+    /// The next frame behind the trailers.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.state = match ready!(self.frames.poll_head(cx))? {
+            Some(head) if frame::is_known(head.kind) => {
+                return Poll::Ready(Err(unexpected("a frame follows the trailers")));
+            }
+            Some(_) => {
+                self.link.nothing()?;
+                State::BehindNothing
+            }
+            None => State::Ended,
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    /// What has come with the trailers is looked at with them: whoever has them may not ask for more.
+    fn look_behind(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        match self.poll_behind(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
         }
     }
 

@@ -97,15 +97,17 @@ pub(super) async fn serve<H: LocalHandler>(
     info: ConnectionInfo,
 ) {
     let link = Arc::new(Link::new(quic));
-    let _ending = Ending(Arc::clone(&link));
+    let ending = Ending(Arc::clone(&link));
     if let Ok(mut control) = link.quic.open_uni().await
         && control.write_all(&opening()).await.is_ok()
     {
         let streams = Streams::new();
         let mut served = Served { link: Arc::clone(&link), shared: Arc::clone(shared), info, streams };
-        served.run(control).await;
-        // What it sends last is on its way before the connection is closed.
+        served.run(&mut control).await;
+        // What it sends last is on its way before the connection is closed, and that is before our control stream ends, which the
+        // client would have to take for an error (section 6.2.1).
         tokio::task::yield_now().await;
+        drop(ending);
         if let Some(reason) = link.flooded.get() {
             shared.handler.flooded(reason, &served.info);
         }
@@ -153,7 +155,7 @@ struct Served<H> {
 }
 
 impl<H: LocalHandler> Served<H> {
-    async fn run(&mut self, mut control: quinn::SendStream) {
+    async fn run(&mut self, control: &mut quinn::SendStream) {
         let (mut requests, mut others) = (JoinSet::new(), JoinSet::new());
         let seen = Rc::new(Seen::default());
         let quic = self.link.quic.clone();
@@ -173,12 +175,12 @@ impl<H: LocalHandler> Served<H> {
                     // Section 5.2: first that the end is near, and when what was sent before the client heard of that has
                     // come, where the end is.
                     farewell = Farewell::Near;
-                    goaway(&mut control, varint::MOST - 3).await;
+                    goaway(control, varint::MOST - 3).await;
                     grace.as_mut().reset(Instant::now() + (quic.rtt() * 2).min(LONGEST_GRACE));
                 }
                 () = grace.as_mut(), if farewell == Farewell::Near => {
                     farewell = Farewell::From(next);
-                    goaway(&mut control, next).await;
+                    goaway(control, next).await;
                 }
                 Some(end) = requests.join_next() => ended(end),
                 Some(end) = others.join_next() => ended(end),

@@ -38,7 +38,8 @@ pub(super) async fn run(link: Arc<Link>, stream: quinn::RecvStream, seen: Rc<See
     }
 }
 
-async fn read<S: Source>(
+/// The same, of any source.
+pub(super) async fn read<S: Source>(
     mut frames: Frames<S>,
     seen: &Seen,
     nothing: impl Fn() -> Result<(), Broken>,

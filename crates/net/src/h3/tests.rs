@@ -372,6 +372,18 @@ async fn what_breaks_the_connection_says_why() {
                 [get.clone(), frame(kind::PUSH_PROMISE, b"\x00")].concat().as_slice().into(),
                 Code::FrameUnexpected,
             ),
+            (
+                [
+                    head("POST", "/", &[]),
+                    frame(kind::DATA, b"a"),
+                    headers(&[("x", "y")]),
+                    frame(kind::DATA, b"b"),
+                ]
+                .concat()
+                .as_slice()
+                .into(),
+                Code::FrameUnexpected,
+            ),
         ] {
             let client = connect(&server).await;
             assert_eq!(client.send(&request).await, Err(code as u64), "{request:x?}");
@@ -512,6 +524,8 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
         send.finish().unwrap();
         assert!(text(&read(&recv.read_to_end(1 << 10).await.unwrap())).ends_with(" 3"));
         assert_eq!(client.closed().await, Code::NoError as u64);
+        let ended = control.read_chunk(1 << 10, true).await;
+        assert!(matches!(ended, Err(quinn::ReadError::ConnectionLost(_))), "the control stream has ended");
         assert_eq!(server.task.await.unwrap(), Served { accepted: 1, cut: 0 });
         // Free as soon as the last connection has nothing left to say.
         while Endpoint::bind(server.addr).is_err() {
