@@ -11,7 +11,7 @@ use crate::shell;
 /// Try the data plane with programs of others.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these: `h2spec`, `smuggling`, `grpc-web`, `proxy_protocol`, `slowhttptest`.
+    /// Only these: `h2spec`, `smuggling`, `grpc-web`, `proxy_protocol`, `slowhttptest`, `http3`, `testssl`.
     name: Vec<String>,
 }
 
@@ -20,14 +20,27 @@ struct Peer {
     /// Also the name of its test.
     name: &'static str,
     fetch: fn() -> Result<()>,
+    /// Where the test is.
+    tried: Tried,
+}
+
+/// What a program is tried with.
+#[derive(Clone, Copy)]
+enum Tried {
+    /// The data plane alone.
+    Proxy,
+    /// The whole program.
+    Program,
 }
 
 const PEERS: &[Peer] = &[
-    Peer { name: "h2spec", fetch: h2spec },
-    Peer { name: "smuggling", fetch: proxies },
-    Peer { name: "grpc-web", fetch: grpc_web },
-    Peer { name: "proxy_protocol", fetch: nothing },
-    Peer { name: "slowhttptest", fetch: nothing },
+    Peer { name: "h2spec", fetch: h2spec, tried: Tried::Proxy },
+    Peer { name: "smuggling", fetch: proxies, tried: Tried::Proxy },
+    Peer { name: "grpc-web", fetch: grpc_web, tried: Tried::Proxy },
+    Peer { name: "proxy_protocol", fetch: nothing, tried: Tried::Proxy },
+    Peer { name: "slowhttptest", fetch: nothing, tried: Tried::Proxy },
+    Peer { name: "http3", fetch: aioquic, tried: Tried::Program },
+    Peer { name: "testssl", fetch: nothing, tried: Tried::Program },
 ];
 
 /// Runs the tests of the programs that are named, or of all.
@@ -44,17 +57,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         fetch(peer);
         let mut cargo = shell::cargo();
         let test = format!("interop::{}", peer.name.replace('-', "_"));
-        cargo.args([
-            "test",
-            "-q",
-            "--package",
-            "tutti-proxy",
-            "--test",
-            "it",
-            "--",
-            "--ignored",
-            "--nocapture",
-        ]);
+        cargo.args(["test", "-q", "--package"]);
+        match peer.tried {
+            Tried::Proxy => cargo.args(["tutti-proxy", "--test", "it"]),
+            // Not its tests alone: they need what is built beside them.
+            Tried::Program => cargo.arg("tutti"),
+        };
+        cargo.args(["--", "--ignored", "--nocapture"]);
         if !shell::succeeds(cargo.arg(test))? {
             failed.push(peer.name);
         }
@@ -116,6 +125,26 @@ fn grpc_web() -> Result<()> {
     let made = shell::succeeds(npm.args(["grpc-web@2.1.1", "google-protobuf@4.0.3", "xhr2@0.2.1"]));
     if !made.context("is Node.js installed?")? {
         bail!("npm install failed");
+    }
+    Ok(())
+}
+
+/// Another implementation of QUIC and HTTP/3, from the Python package index, in an environment of its own.
+fn aioquic() -> Result<()> {
+    let folder = place("aioquic");
+    if folder.join("bin/python").exists() {
+        return Ok(());
+    }
+    println!("fetching aioquic from the Python package index");
+    let made = shell::succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    if !made.context("is Python installed?")? {
+        bail!("python3 -m venv failed (Debian: apt install python3-venv)");
+    }
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "aioquic==1.7.2"]);
+    if !shell::succeeds(&mut pip)? {
+        std::fs::remove_dir_all(&folder)?;
+        bail!("pip could not install aioquic");
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ mod doctor;
 mod failing;
 mod files;
 mod gateway;
+mod interop;
 mod logs;
 mod long;
 mod operate;
