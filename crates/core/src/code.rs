@@ -147,6 +147,7 @@ codes! {
     NOT_DESCRIBED = 564, "The service's description has no such operation";
     CLIENT_SLOW = 565, "The client sends its request too slowly";
     REQUEST_FORGOTTEN = 570, "The request is not remembered";
+    ACCESS_LOG = 571, "The access log cannot be written";
     PROXY_HEADER = 573, "A proxy in front did not say for whom it connects";
     UPSTREAM_TLS = 574, "No secure connection to the service could be made";
     UPSTREAM_TLS_FILES = 575, "TLS to a service cannot be set up with these files";

@@ -168,6 +168,7 @@ fn finish(
         .unwrap_or_default();
     application.routing = routing::routing(&application, gateway, known.root, &mut loader.report);
     if let Some(overlay) = overlay {
+        application.routing.observe = overlay::observe(overlay, &application.folder, known.env);
         application.routing.upstreams =
             overlay::upstreams(overlay, &application, known.env, &mut loader.report);
     }

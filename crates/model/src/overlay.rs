@@ -10,6 +10,7 @@ mod auth;
 mod gateway;
 mod guard;
 mod limits;
+mod observe;
 mod proxies;
 mod routes;
 mod shape;
@@ -32,6 +33,7 @@ use crate::yaml::{Node, Value};
 
 pub(crate) use apply::{Known, apply};
 pub(crate) use gateway::gateway;
+pub(crate) use observe::observe;
 pub(crate) use upstream::upstreams;
 
 /// The name of the overlay beside the compose file.

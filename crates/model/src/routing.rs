@@ -6,7 +6,6 @@
 //! Processes share this machine's ports. Where a service listens itself (`port:`), the edge makes room and takes the next port;
 //! where something that runs elsewhere listens already (`external:` on this machine), there is nothing to publish.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tutti_core::code;
@@ -69,7 +68,7 @@ pub(crate) fn routing(
             listeners.push(listener(service, port, bind, carried.clone()));
         }
     }
-    Routing { listeners, upstreams: BTreeMap::new() }
+    Routing { listeners, ..Routing::default() }
 }
 
 /// The ports that services take themselves, whatever they are told.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tutti_core::limits;
 use tutti_ports::routing::{self, Route, Routing};
 
-use crate::control::{Control, Edge, check, policies};
+use crate::control::{Control, Edge, check, log, policies};
 use crate::engine::Shared;
 use crate::error::ApplyError;
 use crate::guard::identity::Fields;
@@ -178,6 +178,7 @@ impl Shared {
             .carriers
             .compile(&routing.upstreams)
             .map_err(|(service, source)| ApplyError::Upstream { service, source })?;
+        let log = log(&routing, &self.options, control.log.as_ref())?;
         let routes = routing.listeners.iter().filter_map(|listener| match &listener.serve {
             routing::Serve::Http(routes) => Some(routes),
             routing::Serve::Tcp(_) | routing::Serve::Stream(_) => None,
@@ -204,6 +205,8 @@ impl Shared {
         }
         let Control { edge, transports, .. } = &mut *control;
         transports.keep(&edge.iter().map(|edge| edge.listener.name.as_str()).collect::<Vec<_>>());
+        (control.log, control.explain) = (log, routing.observe.explain);
+        control.routes += 1;
         control.clusters.call(routing.upstreams, carriers.by_service());
         control.carriers = carriers;
         control.clusters.regulate(&self.metrics);
@@ -320,6 +323,7 @@ impl Shared {
                 Arc::make_mut(&mut edge.plan).identity.clone_from(&identity);
             }
         }
+        control.routes += 1;
         Ok(())
     }
 }

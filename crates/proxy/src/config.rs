@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tutti_core::{ServiceName, limits};
 use tutti_ports::rate::RateStore;
+pub use tutti_ports::routing::LogFormat;
 
 pub use crate::model::balance::Balance;
 pub use crate::model::budget::Allowance;
@@ -47,7 +48,7 @@ pub struct Options {
     pub connections: usize,
     /// Who counts requests against limits of rate; `None` for this process alone.
     pub rates: Option<Arc<dyn RateStore>>,
-    /// Where requests are recorded; `None` for nowhere.
+    /// Where requests are recorded when the routes say nothing of it; `None` for nowhere.
     pub access_log: Option<AccessLogOptions>,
     /// How often files of certificates are looked at.
     pub certificate_look: Duration,
@@ -106,13 +107,4 @@ impl AccessLogOptions {
     pub fn json(path: PathBuf) -> Self {
         Self { path, format: LogFormat::Json, rotate_bytes: 64 << 20, keep: 4 }
     }
-}
-
-/// How a line of the access log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people: fixed order, `-` for what is absent.
-    Text,
-    /// One JSON object.
-    Json,
 }

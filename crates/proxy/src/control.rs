@@ -6,8 +6,10 @@ use std::sync::Arc;
 use tutti_core::{ServiceName, limits};
 use tutti_ports::catalog::View;
 use tutti_ports::rate::Policy;
-use tutti_ports::routing::{self, Routing};
+use tutti_ports::routing::{self, Explain, Routing};
 
+use crate::access_log::{self, plan::Plan};
+use crate::config::Options;
 use crate::error::ApplyError;
 use crate::guard::auth::keyring::Keyrings;
 use crate::model::router::Made;
@@ -25,6 +27,12 @@ pub(crate) struct Control {
     /// Descriptions of services.
     pub(crate) documents: Documents,
     pub(crate) made: Made,
+    /// Who is told why a request went where it went.
+    pub(crate) explain: Explain,
+    /// How requests are recorded.
+    pub(crate) log: Option<Arc<Plan>>,
+    /// Changes of listeners and routes that were taken into force.
+    pub(crate) routes: u64,
     pub(crate) edge: Vec<Edge>,
     pub(crate) doors: BTreeMap<(ServiceName, u16), Arc<ListenerPlan>>,
     pub(crate) view: Arc<View>,
@@ -66,6 +74,9 @@ impl Control {
             keyrings: Keyrings::default(),
             documents: Documents::default(),
             made: Made::default(),
+            explain: Explain::Off,
+            log: None,
+            routes: 0,
             edge: Vec::new(),
             doors: BTreeMap::new(),
             view,
@@ -106,4 +117,24 @@ pub(crate) fn check(routing: &Routing) -> Result<(), ApplyError> {
         }
     }
     Ok(())
+}
+
+/// How requests are recorded from now on: as before, if that has not changed. A file must open: who asks for a log is told at once when
+/// there will be none.
+pub(crate) fn log(
+    routing: &Routing,
+    options: &Options,
+    before: Option<&Arc<Plan>>,
+) -> Result<Option<Arc<Plan>>, ApplyError> {
+    let Some(plan) = Plan::compile(&routing.observe.access_log, options.access_log.as_ref()) else {
+        return Ok(None);
+    };
+    if let Some(before) = before.filter(|before| ***before == *plan) {
+        return Ok(Some(Arc::clone(before)));
+    }
+    if let Some(path) = &plan.sink.path {
+        let opened = access_log::open(path);
+        opened.map_err(|source| ApplyError::AccessLog { path: path.clone(), source })?;
+    }
+    Ok(Some(plan))
 }

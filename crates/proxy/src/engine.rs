@@ -85,15 +85,8 @@ impl Proxy {
             move |source| ApplyError::Start { what, source }
         };
         let mut helpers = Vec::new();
-        let log = match options.access_log.clone() {
-            None => None,
-            Some(log) => {
-                let what = format!("the access log {}", log.path.display());
-                let (opened, thread) = access_log::start(log, Arc::clone(&metrics)).map_err(start(&what))?;
-                helpers.push(thread);
-                Some(opened)
-            }
-        };
+        let (log, thread) = access_log::start(Arc::clone(&metrics)).map_err(start("a thread"))?;
+        helpers.push(thread);
         let (links, inboxes): (Vec<_>, Vec<_>) =
             (0..options.workers.max(1)).map(|_| mpsc::channel(COMMANDS)).unzip();
         let view = Arc::clone(&catalog.watch().borrow());
@@ -141,7 +134,7 @@ impl Proxy {
     /// Takes the log by value: the log's thread ends only when nobody can write to it any more.
     fn launch(
         &mut self,
-        log: Option<Opened>,
+        log: Opened,
         inboxes: Vec<mpsc::Receiver<Command>>,
         changing: Changing,
     ) -> std::io::Result<()> {
@@ -354,6 +347,9 @@ impl Shared {
             generation: control.generation,
             view: Arc::clone(&control.view),
             keys: control.keys,
+            routes: control.routes,
+            explain: control.explain.clone(),
+            log: control.log.clone(),
             listeners: control
                 .edge
                 .iter()

@@ -64,6 +64,15 @@ pub enum ApplyError {
         #[source]
         source: std::io::Error,
     },
+    /// An access log that cannot be written.
+    #[error("the access log {} cannot be written", path.display())]
+    AccessLog {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Too many.
     #[error("there are more than {0} listeners")]
     TooMany(usize),
@@ -109,6 +118,7 @@ impl Classify for ApplyError {
             }
             ApplyError::Bind { .. } | ApplyError::BindHttp3 { .. } | ApplyError::Closed => Kind::Unavailable,
             ApplyError::NoListener(_) => Kind::NotFound,
+            ApplyError::AccessLog { .. } => Kind::Denied,
             ApplyError::TooMany(_) => Kind::Exhausted,
             ApplyError::Start { .. } => Kind::Internal,
         }
@@ -129,6 +139,7 @@ impl Classify for ApplyError {
             }
             ApplyError::Bind { .. } => Some(code::LISTEN),
             ApplyError::BindHttp3 { .. } => Some(code::HTTP3_LISTEN),
+            ApplyError::AccessLog { .. } => Some(code::ACCESS_LOG),
             _ => None,
         }
     }

@@ -224,9 +224,8 @@ impl Worker {
 
     fn grow(&self, services: &mut Vec<Service>, slot: Slot) {
         while services.len() <= slot.min(limits::CLUSTERS) {
-            let snapshot = self.snapshot.borrow();
-            let allowance = snapshot.clusters.get(services.len()).map(|cluster| cluster.retries);
-            let budget = Budget::new(allowance.unwrap_or_default(), self.now());
+            let rule = self.snapshot.borrow().clusters.get(services.len()).map(|cluster| cluster.retries);
+            let budget = Budget::new(rule.unwrap_or_default(), self.now());
             // Workers start at different places, or all would choose the same instance at the same time.
             services.push(Service { budget, turn: self.index as u64, latency: None });
         }
@@ -364,6 +363,7 @@ impl Listeners {
             worker.adjust(&snapshot);
             close_pools(worker, &snapshot);
         }
+        worker.recorder.feed.follow(snapshot.log.as_ref());
         for plan in &snapshot.listeners {
             if let Some(running) = self.running.get(&plan.key) {
                 running.plan.replace(Arc::clone(plan));

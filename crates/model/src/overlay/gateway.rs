@@ -24,6 +24,9 @@ use crate::yaml::Node;
 /// Where the gateway listens when nothing says otherwise.
 const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
+/// Keys that hold for published ports, too.
+const EVERYWHERE: [&str; 2] = ["access_log", "explain"];
+
 /// The gateway's listeners; none without routes.
 ///
 /// Without `gateway.listen` it takes the place of the published port of the service to which `/` goes, so that the
@@ -38,7 +41,10 @@ pub(crate) fn gateway(
     let node = overlay.tree.get("gateway");
     let (served, streams) = (!overlay.types.routes.is_empty(), has_streams(overlay));
     if !served && !streams {
-        if let Some(node) = node {
+        let held = |node: &&Node| {
+            node.as_map().is_none_or(|map| map.keys().any(|key| !EVERYWHERE.contains(&&**key)))
+        };
+        if let Some(node) = node.filter(held) {
             let message = "`gateway` has no effect without `routes`: published ports are served where they are published";
             report.add(Problem::notice(code::NOT_HONOURED, message).at(node.span));
         }

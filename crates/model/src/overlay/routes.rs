@@ -130,6 +130,7 @@ impl Reader<'_> {
             guard: guard.into(),
             content: content.into(),
             resilience: resilience.into(),
+            unlogged: route.access_log == Some(false),
         })
     }
 

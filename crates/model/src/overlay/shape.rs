@@ -10,6 +10,7 @@ mod filters;
 mod gateway;
 mod guard;
 mod limits;
+mod observe;
 mod resilience;
 mod streams;
 mod upstream;
@@ -133,6 +134,7 @@ static ROUTE: Object = object(
         field("auth", Shape::Object(&auth::AUTH)),
         field("authorize", Shape::Checked(crate::overlay::auth::condition)),
         field("external_auth", external::OF_ROUTE),
+        field("access_log", Shape::Bool),
         field("priority", resilience::PRIORITY),
         field("concurrency", resilience::CONCURRENCY),
         field("fallback", Shape::Object(&resilience::FALLBACK)),

@@ -842,3 +842,64 @@ routes:
         assert!(problems.contains(why), "{openapi}: {problems}");
     }
 }
+
+#[test]
+fn what_is_told_of_requests_is_said_once_for_all_listeners() {
+    use tutti_ports::routing::{AccessLog, Explain, LogField, LogFormat, LogTo, Observe};
+    let of = |gateway: &str| {
+        let loaded = good(&format!(
+            "gateway: {gateway}\nroutes: [{{to: web, access_log: false}}, {{path: /x, to: web}}]"
+        ));
+        loaded.application.routing
+    };
+    let routing = of("{explain: [10.0.0.0/8, 192.0.2.1], access_log: off}");
+    let ranges = ["10.0.0.0/8", "192.0.2.1"].map(|range| range.parse().unwrap());
+    assert_eq!(routing.observe.explain, Explain::Ranges(ranges.into()));
+    assert_eq!(routing.observe.access_log.to, LogTo::Off);
+    let Serve::Http(routes) = &routing.listeners[0].serve else { panic!() };
+    assert!(routes[0].unlogged && !routes[1].unlogged);
+    let rules = "{to: logs/a.log, format: text, fields: [time, status, host], sample: 5, slower_than: 2s, max_size: 1M, keep: 2}";
+    let log = of(&format!("{{explain: on, access_log: {rules}}}")).observe.access_log;
+    let LogTo::File(path) = &log.to else { panic!("{log:?}") };
+    assert!(path.is_absolute() && path.ends_with("logs/a.log"));
+    let expected = AccessLog {
+        to: log.to.clone(),
+        format: LogFormat::Text,
+        fields: vec![LogField::Time, LogField::Status, LogField::Host],
+        sample: Some(5),
+        slower_than: Some(std::time::Duration::from_secs(2)),
+        max_size: Some(1 << 20),
+        keep: Some(2),
+    };
+    assert_eq!(log, expected);
+    assert_eq!(of("{access_log: stdout}").observe.access_log.to, LogTo::Stdout);
+    assert_eq!(good("routes: [{to: web}]").application.routing.observe, Observe::default());
+    assert_eq!(good("{}").application.routing.observe, Observe::default());
+    // In production nobody is told unless somebody said so; also without routes.
+    assert_eq!(good("mode: production").application.routing.observe.explain, Explain::Off);
+    let said = good("{mode: production, gateway: {explain: loopback}}");
+    assert_eq!(said.application.routing.observe.explain, Explain::Loopback);
+    assert!(!said.notices.render(false).contains("`gateway`"));
+}
+
+#[test]
+fn mistakes_of_what_is_told_are_found() {
+    for (gateway, words) in [
+        ("{explain: maybe}", "`maybe` is neither `off`, `loopback`, `on` nor an address"),
+        ("{explain: [on]}", "`on` is neither an address"),
+        ("{access_log: {format: xml}}", "xml"),
+        (
+            "{access_log: {fields: [time, query]}}",
+            "`query` is not a field of the access log: there are time,",
+        ),
+        ("{access_log: {sample: 101}}", "101"),
+        ("{access_log: {max_size: big}}", "big"),
+        ("{access_log: {slower_than: soon}}", "soon"),
+        ("{access_log: {fiels: [time]}}", "did you mean `fields`"),
+        ("{access_log: ''}", "empty"),
+    ] {
+        let text = bad(&format!("gateway: {gateway}\nroutes: [{{to: web}}]"));
+        assert!(text.contains(words), "{gateway}: {text}");
+    }
+    assert!(bad("routes: [{to: web, access_log: maybe}]").contains("maybe"));
+}

@@ -12,6 +12,7 @@ pub mod filters;
 pub mod gateway;
 mod guard;
 pub mod limits;
+mod observe;
 pub mod streams;
 pub mod upstream;
 
@@ -23,6 +24,7 @@ pub use filters::{Fraction, GrpcMatch, Mirror, MirrorShare, OneOrMany};
 pub use gateway::{CertificateFiles, ClientAuth, Gateway, Tls};
 pub use guard::{Algorithm, OneRateLimit, RateLimit, RateLimits, Unavailable};
 pub use limits::ClientLimits;
+pub use observe::{AccessLog, LogFormat, LogRules};
 pub use upstream::{Subset, Upstream};
 
 /// What Tutti needs to know beside the compose file.
@@ -292,6 +294,8 @@ pub struct Route {
     pub authorize: Option<String>,
     /// Another service that is asked, after everything else, whether a request may pass; `false`: not the one that the gateway names.
     pub external_auth: Option<content::Switch<external::ExternalAuth>>,
+    /// Whether its requests are recorded in the access log; `true` if it is not said.
+    pub access_log: Option<bool>,
     /// How much its requests matter: `critical`, `high`, `normal`, `low`, or 0 to 255.
     pub priority: Option<resilience::Priority>,
     /// How many of its requests there may be at a time.

@@ -8,6 +8,7 @@ pub mod cidr;
 mod content;
 pub mod guard;
 mod limits;
+mod observe;
 mod rare;
 mod resilience;
 mod stream;
@@ -33,6 +34,7 @@ pub use guard::{
     KeySource, Place, RateLimit, Unavailable,
 };
 pub use limits::ClientLimits;
+pub use observe::{AccessLog, Explain, LogField, LogFormat, LogTo, Observe};
 pub use rare::{Absent, Rare};
 pub use resilience::{
     Abort, Adaptive, AdaptiveRule, Concurrency, DeadlineRule, Fallback, FallbackOn, FallbackTo, FaultRule,
@@ -55,6 +57,8 @@ pub struct Routing {
     pub listeners: Vec<Listener>,
     /// How services are called, whoever calls them: the edge or a door. A service that is not here has the defaults.
     pub upstreams: BTreeMap<ServiceName, Upstream>,
+    /// What is told of requests.
+    pub observe: Observe,
 }
 
 /// An address that is listened at, and what is served there.
@@ -116,6 +120,8 @@ pub struct Route {
     pub content: Rare<Content>,
     /// What is done when things go wrong.
     pub resilience: Rare<Resilience>,
+    /// Its requests are not recorded in the access log.
+    pub unlogged: bool,
 }
 
 impl Route {
@@ -138,6 +144,7 @@ impl Route {
             guard: Rare::default(),
             content: Rare::default(),
             resilience: Rare::default(),
+            unlogged: false,
         }
     }
 }

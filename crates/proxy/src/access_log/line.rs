@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tutti_core::limits::ACCESS_LOG_FIELD;
+use tutti_ports::routing::LogField;
 
+use super::plan::Plan;
 use crate::config::LogFormat;
 
 /// What is recorded of a request.
@@ -23,6 +25,8 @@ pub struct Line<'a> {
     pub client: Option<IpAddr>,
     /// The method.
     pub method: &'a str,
+    /// Host as it was asked for.
+    pub host: &'a [u8],
     /// The path, without its query.
     pub path: &'a str,
     /// `http/1.1`, `h2` or `tcp`.
@@ -35,6 +39,8 @@ pub struct Line<'a> {
     pub bytes_out: u64,
     /// From the request's head to the response's last byte.
     pub duration: Duration,
+    /// From the request's head to the response's head.
+    pub first_byte: Option<Duration>,
     /// The service.
     pub service: Option<&'a str>,
     /// The instance that answered or was tried last.
@@ -43,6 +49,8 @@ pub struct Line<'a> {
     pub attempts: u32,
     /// The request's id.
     pub request_id: &'a [u8],
+    /// The trace; 0: none.
+    pub trace: u128,
     /// The trace's id.
     pub trace_id: &'a [u8],
     /// The fault's code, or `cut` for a response that did not reach its end.
@@ -51,10 +59,88 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     /// Appends the line, with its line feed.
-    pub fn write(&self, format: LogFormat, stamp: &mut Stamp, out: &mut Vec<u8>) {
-        match format {
-            LogFormat::Json => self.json(stamp, out),
-            LogFormat::Text => self.text(stamp, out),
+    pub fn write(&self, plan: &Plan, stamp: &mut Stamp, out: &mut Vec<u8>) {
+        match (&plan.fields, plan.format) {
+            (None, LogFormat::Json) => self.json(stamp, out),
+            (None, LogFormat::Text) => self.text(stamp, out),
+            (Some(fields), LogFormat::Json) => self.chosen_json(fields, stamp, out),
+            (Some(fields), LogFormat::Text) => self.chosen_text(fields, stamp, out),
+        }
+    }
+
+    /// The fields that were chosen, as JSON. What is absent is left out.
+    fn chosen_json(&self, fields: &[LogField], stamp: &mut Stamp, out: &mut Vec<u8>) {
+        let mut first = true;
+        for field in fields {
+            let value = self.value(*field);
+            if matches!(value, Value::Absent) {
+                continue;
+            }
+            out.push(if std::mem::take(&mut first) { b'{' } else { b',' });
+            out.push(b'"');
+            out.extend_from_slice(field.as_str().as_bytes());
+            out.extend_from_slice(b"\":");
+            match value {
+                Value::Absent => {}
+                Value::Text(text) => quoted(text, out),
+                Value::Number(count) => number(count, out),
+                Value::Length(length) => milliseconds(length, out),
+                Value::Time | Value::Address => {
+                    out.push(b'"');
+                    if matches!(value, Value::Time) {
+                        stamp.write(self.at, out)
+                    } else {
+                        self.address(out)
+                    }
+                    out.push(b'"');
+                }
+            }
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// The fields that were chosen, as `name=value`.
+    fn chosen_text(&self, fields: &[LogField], stamp: &mut Stamp, out: &mut Vec<u8>) {
+        for (at, field) in fields.iter().enumerate() {
+            if at > 0 {
+                out.push(b' ');
+            }
+            out.extend_from_slice(field.as_str().as_bytes());
+            out.push(b'=');
+            match self.value(*field) {
+                Value::Absent => out.push(b'-'),
+                Value::Text(text) => plain(text, out),
+                Value::Number(count) => number(count, out),
+                Value::Length(length) => milliseconds(length, out),
+                Value::Time => stamp.write(self.at, out),
+                Value::Address => self.address(out),
+            }
+        }
+        out.push(b'\n');
+    }
+
+    fn value(&self, field: LogField) -> Value<'_> {
+        match field {
+            LogField::Time => Value::Time,
+            LogField::Listener => text(self.listener),
+            LogField::Route => or_absent(self.route),
+            LogField::Client => Value::Address,
+            LogField::Method => text(self.method),
+            LogField::Host if self.host.is_empty() => Value::Absent,
+            LogField::Host => Value::Text(self.host),
+            LogField::Path => text(self.path),
+            LogField::Protocol => text(self.protocol),
+            LogField::Status => Value::Number(u64::from(self.status)),
+            LogField::BytesIn => Value::Number(self.bytes_in),
+            LogField::BytesOut => Value::Number(self.bytes_out),
+            LogField::Duration => Value::Length(self.duration),
+            LogField::FirstByte => self.first_byte.map_or(Value::Absent, Value::Length),
+            LogField::Service => or_absent(self.service),
+            LogField::Instance => or_absent(self.instance),
+            LogField::Attempts => Value::Number(u64::from(self.attempts)),
+            LogField::RequestId => Value::Text(self.request_id),
+            LogField::TraceId => Value::Text(self.trace_id),
+            LogField::Fault => or_absent(self.fault),
         }
     }
 
@@ -151,6 +237,25 @@ impl Line<'_> {
             None => out.push(b'-'),
         }
     }
+}
+
+/// What a field says.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Absent,
+    Time,
+    Address,
+    Text(&'a [u8]),
+    Number(u64),
+    Length(Duration),
+}
+
+fn text(text: &str) -> Value<'_> {
+    Value::Text(text.as_bytes())
+}
+
+fn or_absent(value: Option<&str>) -> Value<'_> {
+    value.map_or(Value::Absent, text)
 }
 
 fn optional(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
@@ -269,35 +374,44 @@ fn civil(days: u64) -> (u64, u64, u64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tutti_ports::routing::{AccessLog, LogTo};
 
-    fn line<'a>(path: &'a str) -> Line<'a> {
+    pub(in crate::access_log) fn line<'a>(path: &'a str) -> Line<'a> {
         Line {
             at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
             listener: "gateway",
             route: Some("catalog"),
             client: Some("192.0.2.10".parse().unwrap()),
             method: "GET",
+            host: b"shop.test",
             path,
             protocol: "http/1.1",
             status: 200,
             bytes_in: 0,
             bytes_out: 1_024,
             duration: Duration::from_micros(1_507),
+            first_byte: Some(Duration::from_micros(900)),
             service: Some("catalog"),
             instance: Some("catalog-2"),
             attempts: 1,
             request_id: b"id-1",
+            trace: 1,
             trace_id: b"0af7651916cd43dd8448eb211c80319c",
             fault: None,
         }
     }
 
     fn written(line: &Line<'_>, format: LogFormat) -> String {
+        chosen(line, format, Vec::new())
+    }
+
+    fn chosen(line: &Line<'_>, format: LogFormat, fields: Vec<LogField>) -> String {
+        let log = AccessLog { to: LogTo::Stdout, format, fields, ..AccessLog::default() };
         let mut out = Vec::new();
-        line.write(format, &mut Stamp::default(), &mut out);
+        line.write(&Plan::compile(&log, None).unwrap(), &mut Stamp::default(), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -316,6 +430,26 @@ mod tests {
             "2023-11-14T22:13:20.042Z gateway 192.0.2.10 GET /a\\x20b\\x0a http/1.1 200 in=0 out=1024 ms=1.507 \
              route=catalog instance=catalog-2 attempts=1 id=id-1 trace=0af7651916cd43dd8448eb211c80319c\n"
         );
+    }
+
+    #[test]
+    fn what_was_chosen_comes_in_its_order() {
+        use LogField::{Client, Fault, FirstByte, Host, Path, RequestId, Status, Time, TraceId};
+        let fields = vec![Time, Status, Host, FirstByte, Fault, TraceId, Path];
+        assert_eq!(
+            chosen(&line("/a"), LogFormat::Json, fields.clone()),
+            "{\"time\":\"2023-11-14T22:13:20.042Z\",\"status\":200,\"host\":\"shop.test\",\"first_byte_ms\":0.900,\
+             \"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"path\":\"/a\",\"request_id\":\"id-1\"}\n"
+        );
+        let absent = Line { first_byte: None, host: b"", client: None, ..line("/a b") };
+        assert_eq!(
+            chosen(&absent, LogFormat::Text, vec![RequestId, Client, Host, FirstByte, Fault, Path]),
+            "request_id=id-1 client=- host=- first_byte_ms=- fault=- path=/a\\x20b \
+             trace_id=0af7651916cd43dd8448eb211c80319c\n"
+        );
+        let all = chosen(&line("/a"), LogFormat::Json, LogField::ALL.to_vec());
+        let all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&all).unwrap();
+        assert!(LogField::ALL.iter().all(|field| *field == Fault || all.contains_key(field.as_str())));
     }
 
     #[test]

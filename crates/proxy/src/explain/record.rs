@@ -97,7 +97,7 @@ pub struct Timing {
 pub struct Trail {
     tries: [Try; limits::EXPLAIN_TRIES],
     count: usize,
-    /// The generation of the routes that decided.
+    /// The number of the change of routes that decided.
     pub generation: u64,
     /// The slot of the service, and one; 0: none was chosen.
     pub slot: u32,

@@ -93,11 +93,10 @@ impl Teller<'_> {
         let routes = self.routes(&listener);
         let plan = routes.and_then(|routes| routes.iter().find(|route| *route.name == *name));
         let mut routing = routes.map(|routes| routing(routes, record, &name)).unwrap_or_default();
-        if record.trail.generation != 0 && record.trail.generation != self.snapshot.generation {
-            routing.notes.push(format!(
-                "told by the routes of now (generation {}); it was routed by generation {}",
-                self.snapshot.generation, record.trail.generation
-            ));
+        let since = self.snapshot.routes.saturating_sub(record.trail.generation);
+        if record.trail.generation != 0 && since > 0 {
+            let times = if since == 1 { "once" } else { "several times" };
+            routing.notes.push(format!("the routes were changed {times} since; this is by those of now"));
         }
         let slot = (record.trail.slot as usize).checked_sub(1);
         let cluster = slot.and_then(|slot| self.snapshot.clusters.get(slot));

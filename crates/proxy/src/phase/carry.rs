@@ -16,6 +16,7 @@ use super::record::Entry;
 use super::respond::CountedTunnel;
 use crate::model::balance::{Alike, Draw};
 use crate::model::outlier::Outcome;
+use crate::model::trace::Context;
 use crate::snapshot::plan::{ListenerPlan, RoutePlan, StreamPlan, Target};
 use crate::upstream::carrier::{self, Carries, Ends};
 use crate::worker::Worker;
@@ -71,6 +72,9 @@ pub async fn run(
     connection: &ConnectionInfo,
 ) {
     let mut entry = Entry::tcp(&worker.recorder, plan, connection);
+    let context = Context::begin(&worker.rng);
+    entry.trace = Some(context);
+    entry.request_id = HeaderValue::from_bytes(&context.trace_id()).ok();
     entry.route.clone_from(&carried.route);
     entry.host = carried.name.as_ref().and_then(|name| HeaderValue::from_str(name).ok());
     if !carried.takes(connection) {
@@ -79,6 +83,7 @@ pub async fn run(
         return;
     }
     let slot = carried.target.slot;
+    entry.trail.slot = u32::try_from(slot + 1).unwrap_or(0);
     let peer = connection.peer.socket_addr().map(|peer| peer.ip());
     let asked = choose::asked_by_address(worker, slot, worker.begin(slot), peer);
     let Ok(permit) = observe::admit(worker, slot) else {

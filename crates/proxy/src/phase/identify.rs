@@ -10,6 +10,7 @@ use tutti_net::transport::Proxied;
 
 use super::{Exchange, Stop};
 use crate::error::Fault;
+use crate::explain::live;
 use crate::model::forwarded::{self, Stamp};
 use crate::model::hints::Hints;
 use crate::model::router;
@@ -45,6 +46,12 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
         || client.is_loopback()
             && (believed || !headers.keys().any(|name| forwarded::is_claim(name.as_str())));
 
+    if let Some(all) = live::allowed(worker, client, exchange.among_us)
+        && let Some(wish) = headers.remove(&live::EXPLAIN)
+        && wish == "true"
+    {
+        exchange.explain = Some(Box::new(live::Asked { all, ..live::Asked::default() }));
+    }
     let hints = Hints::take(headers, believed, exchange.form == Form::Grpc);
     let started = Instant::from_std(exchange.started);
     exchange.deadline = hints.remaining.and_then(|remaining| started.checked_add(remaining));

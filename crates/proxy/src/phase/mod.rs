@@ -56,7 +56,7 @@ use tutti_net::{Body, ConnectionInfo};
 use tutti_ports::routing::DeadlineRule;
 
 use crate::error::Fault;
-use crate::explain::note;
+use crate::explain::{live, note};
 use crate::grpc::web::Web;
 use crate::model::hints;
 use crate::page::Form;
@@ -113,6 +113,8 @@ pub struct Exchange<'a> {
     pub prefix: usize,
     /// The place of the chosen one among the route's backends.
     pub backend: usize,
+    /// What its client wants to hear of the way it took.
+    pub explain: Option<Box<live::Asked>>,
     /// What the answer needs of the request.
     pub asked: content::Asked,
     /// What the connection becomes.
@@ -149,13 +151,14 @@ pub fn run<'a>(
         struck: false,
         prefix: 0,
         backend: 0,
+        explain: None,
         asked: content::Asked::default(),
         switched: None,
         entry,
     };
     // The future holds the exchange and not the request besides.
     async move {
-        let answer = match phases(&mut exchange).await {
+        let mut answer = match phases(&mut exchange).await {
             Ok(response) => response,
             Err(Stop::Answer(response)) => respond::in_form(&exchange, *response),
             Err(Stop::Fail(fault)) => {
@@ -164,6 +167,9 @@ pub fn run<'a>(
                 answer
             }
         };
+        if let Some(asked) = exchange.explain.take() {
+            live::tell(&exchange, &asked, &mut answer);
+        }
         record::finish(exchange.entry, exchange.switched, answer)
     }
 }
@@ -250,6 +256,6 @@ fn deadline(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<(), Stop> 
 fn matched(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan>, Stop> {
     let route = route::run(exchange, routes)?;
     exchange.entry.route = Some(Arc::clone(&route));
-    exchange.entry.trail.generation = exchange.worker.view().generation;
+    exchange.entry.trail.generation = exchange.worker.view().routes;
     Ok(route)
 }

@@ -44,7 +44,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// An empty book.
-    pub fn new(log: Option<Opened>, diary: Arc<Diary>, origin: Instant, metrics: Arc<Metrics>) -> Self {
+    pub fn new(log: Opened, diary: Arc<Diary>, origin: Instant, metrics: Arc<Metrics>) -> Self {
         let feed = Feed::new(log, Arc::clone(&metrics));
         Self { feed, diary, origin, metrics, under_way: AtomicU64::new(0) }
     }
@@ -100,16 +100,19 @@ impl Recorder {
             route: None,
             client: connection.peer.socket_addr().map(|peer| peer.ip()),
             method: "-",
+            host: b"",
             path: reason,
             protocol: protocol(connection.protocol),
             status,
             bytes_in: 0,
             bytes_out: 0,
             duration: Duration::ZERO,
+            first_byte: None,
             service: None,
             instance: None,
             attempts: 0,
             request_id: b"-",
+            trace: 0,
             trace_id: b"-",
             fault: Some(fault),
         });
@@ -305,16 +308,19 @@ impl Entry {
             route: self.route.as_ref().map(|route| route.name.as_str()),
             client: self.client,
             method: if self.protocol == "tcp" { "-" } else { self.method.as_str() },
+            host: self.host.as_ref().map_or(&[][..], HeaderValue::as_bytes),
             path: self.uri.path(),
             protocol: self.protocol,
             status: self.status,
             bytes_in,
             bytes_out,
             duration,
+            first_byte: self.head.map(|head| head.saturating_duration_since(self.started)),
             service: endpoint.map(|endpoint| endpoint.service.as_str()),
             instance: endpoint.map(|endpoint| endpoint.instance.as_str()),
             attempts: self.attempts,
             request_id: self.id().as_bytes(),
+            trace: self.trace.map_or(0, |trace| trace.trace),
             trace_id: trace.as_ref().map_or(&b"-"[..], |trace| &trace[..]),
             fault: code.as_deref().or(cut.then_some("cut")),
         });
@@ -348,7 +354,7 @@ impl Drop for Entry {
         if let Some((code, origin)) = self.fault {
             metrics.fault(code, origin);
         }
-        if self.recorder.feed.is_open() {
+        if self.recorder.feed.is_open() && self.route.as_ref().is_none_or(|route| route.logged) {
             self.log(duration);
         }
         let record = self.record(duration);

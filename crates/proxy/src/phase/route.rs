@@ -7,6 +7,8 @@ use http::HeaderMap;
 use super::{Exchange, Stop, guard};
 use crate::content::cors;
 use crate::error::Fault;
+use crate::explain::report;
+use crate::explain::why::{self, Question};
 use crate::model::forwarded;
 use crate::model::router::{Asked, Caller, host_key};
 use crate::snapshot::plan::{RoutePlan, Routes};
@@ -42,6 +44,11 @@ pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan
         .and_then(|method| find(&Asked { method: &method, ..asked }))
         .filter(|(_, route)| route.content.as_ref().is_some_and(|content| content.cors.is_some()))
         .or_else(|| find(&asked));
+    if let Some(wish) = &mut exchange.explain {
+        let taken = found.map(|(_, route)| route.name.as_str());
+        let question = Question { asked, fields: true, taken };
+        wish.routing = why::explain(&routes.router, &|at| report::named(routes, at), &question);
+    }
     let Some((found, route)) = found else {
         let shown = if host.is_empty() { "no host" } else { &*host };
         let message = format!(

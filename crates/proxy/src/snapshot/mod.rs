@@ -14,7 +14,9 @@ pub mod streams;
 use std::sync::Arc;
 
 use tutti_ports::catalog::View;
+use tutti_ports::routing::Explain;
 
+use crate::access_log;
 use cluster::Cluster;
 use plan::ListenerPlan;
 
@@ -26,6 +28,12 @@ pub struct Snapshot {
     pub view: Arc<View>,
     /// The greatest key of a socket when this was made: one that is older and not listed is of no use any more.
     pub keys: u64,
+    /// Grows by one with each change of listeners and routes.
+    pub routes: u64,
+    /// Who is told why a request went where it went.
+    pub explain: Explain,
+    /// How requests are recorded; `None`: not at all.
+    pub log: Option<Arc<access_log::plan::Plan>>,
     /// Everything that is listened at, edge and doors.
     pub listeners: Vec<Arc<ListenerPlan>>,
     /// Services and ports by slot. A slot never changes its meaning, so what was compiled earlier stays right.
@@ -35,6 +43,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// Nothing.
     pub fn empty() -> Self {
-        Self { generation: 0, view: Arc::default(), keys: 0, listeners: Vec::new(), clusters: Arc::default() }
+        Self {
+            generation: 0,
+            view: Arc::default(),
+            keys: 0,
+            routes: 0,
+            explain: Explain::Off,
+            log: None,
+            listeners: Vec::new(),
+            clusters: Arc::default(),
+        }
     }
 }

@@ -163,6 +163,8 @@ pub struct RoutePlan {
     pub web: bool,
     /// What requests and responses may hold; `None`: anything.
     pub content: Option<Box<ContentPlan>>,
+    /// Whether its requests are recorded.
+    pub logged: bool,
     /// Its counters.
     pub metrics: RouteMetrics,
 }
@@ -390,6 +392,7 @@ impl Compiler<'_> {
             resilience,
             web: speaks_grpc(route),
             content: self.content(route)?,
+            logged: !route.unlogged,
             metrics: self.metrics.route(listener, &route.name),
         })
     }

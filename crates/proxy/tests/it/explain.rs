@@ -7,7 +7,8 @@ use http::{Request, Response, StatusCode};
 use tutti_net::Body;
 use tutti_ports::rate::{Algorithm, Policy};
 use tutti_ports::routing::{
-    FieldMatch, Guard, KeyPart, Match, PathMatch, RateLimit, Route, Timeouts, Unavailable, ValueMatch,
+    Explain, FieldMatch, Guard, KeyPart, Match, PathMatch, RateLimit, Route, Timeouts, Unavailable,
+    ValueMatch,
 };
 use tutti_proxy::explain::report::Wanted;
 use tutti_proxy::explain::{Explanation, Summary};
@@ -239,4 +240,81 @@ async fn slow_ones_are_found_and_a_client_that_left_is_told() {
     assert_eq!((gone.request.status, gone.request.host.as_str()), (499, "shop.test"));
     assert_eq!((gone.attempts[0].ended.as_str(), gone.attempts[0].instance.as_str()), ("abandoned", "web-0"));
     assert_eq!(gone.failure.unwrap().who, "client");
+}
+
+/// What the answer's field says.
+async fn live(edge: std::net::SocketAddr, path: &str, from: Option<&'static str>) -> Option<String> {
+    let mut request = ask(path);
+    request.headers_mut().insert("x-tutti-explain", "true".parse().unwrap());
+    if let Some(from) = from {
+        request.headers_mut().insert("x-forwarded-for", from.parse().unwrap());
+    }
+    let answer = send(edge, request).await;
+    answer.headers().get("x-tutti-explain").map(|value| value.to_str().unwrap().to_owned())
+}
+
+/// A data plane behind a proxy on this machine, whose clients are strangers.
+async fn explaining(explain: Explain, upstream: std::net::SocketAddr) -> Tutti {
+    let mut canary = below("canary", "/", "web");
+    let value = ValueMatch::Exact("yes".into());
+    canary.matches[0].headers.push(FieldMatch { name: "x-canary".into(), value });
+    let routes = vec![canary.into(), below("all", "/", "web").into()];
+    let mut routing = routing(tutti_ports::routing::Serve::Http(routes));
+    routing.observe.explain = explain;
+    Tutti::applying(options(), routing, vec![passing("web", 0, upstream)], None).await
+}
+
+#[tokio::test]
+async fn who_may_hear_it_is_told_with_the_answer() {
+    let web = echo().await;
+    let tutti = explaining(Explain::Loopback, web.addr).await;
+    let told = live(tutti.edge, "/", None).await.unwrap();
+    for words in [
+        "route=\"all\"",
+        "matched=\"any host, any path\"",
+        "tries=\"web-0 answered 200 +",
+        "service=\"web\", balance=\"least_request\", instance=\"web-0\"",
+        "instances=\"web-0 level 0, 1 under way\"",
+        "others=\"canary: it wants the header x-canary = yes\"",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(told.contains(&format!("address=\"{}\"", web.addr)), "{told}");
+    // Nobody asked, so nothing is told; and the service does not hear that somebody did.
+    assert!(!send(tutti.edge, ask("/")).await.headers().contains_key("x-tutti-explain"));
+    let mut request = ask("/");
+    request.headers_mut().insert("x-tutti-explain", "true".parse().unwrap());
+    assert!(!text(&send(tutti.edge, request).await).contains("x-tutti-explain"));
+    tutti.catalog.set(vec![]);
+    let mut failed = live(tutti.edge, "/", None).await.unwrap();
+    while !failed.contains("failed=") {
+        failed = live(tutti.edge, "/", None).await.unwrap();
+    }
+    assert!(failed.contains("failed=\"upstream\", code=\"TUT0502\""), "{failed}");
+    // Through a proxy that nobody trusts: a stranger.
+    assert_eq!(live(tutti.edge, "/", Some("192.0.2.1")).await, None);
+}
+
+#[tokio::test]
+async fn strangers_hear_nothing_or_nothing_of_the_inside() {
+    let web = echo().await;
+    let off = explaining(Explain::Off, web.addr).await;
+    assert_eq!(live(off.edge, "/", None).await, None);
+    let all = explaining(Explain::Everybody, web.addr).await;
+    let told = live(all.edge, "/", Some("192.0.2.1")).await.unwrap();
+    assert!(told.contains("route=\"all\"") && told.contains("tries=\"answered 200 +"), "{told}");
+    for secret in ["web", "127.0.0.1", "canary", "instance", "address", "balance"] {
+        assert!(!told.contains(secret), "{secret}: {told}");
+    }
+    assert!(live(all.edge, "/", None).await.unwrap().contains("address="));
+    let ranges = Explain::Ranges(vec!["192.0.2.0/24".parse().unwrap()]);
+    let some = explaining(ranges.clone(), web.addr).await;
+    // It is this machine that asks on behalf of somebody, and nobody has said that it is to be believed.
+    assert_eq!(live(some.edge, "/", Some("192.0.2.1")).await, None);
+    assert!(live(some.edge, "/", None).await.is_some());
+    // What is in force changes with the routes.
+    let mut routing = routing(tutti_ports::routing::Serve::Http(vec![below("all", "/", "web").into()]));
+    routing.observe.explain = Explain::Off;
+    some.handle.apply(routing).await.unwrap();
+    assert_eq!(live(some.edge, "/", None).await, None);
 }

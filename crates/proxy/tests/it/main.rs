@@ -32,6 +32,7 @@ mod hygiene;
 mod injected;
 mod interop;
 mod live;
+mod logged;
 mod mirror;
 mod openapi;
 mod overload;

@@ -21,6 +21,8 @@ pub(super) static GATEWAY: Object = object(
         field("trusted_proxies", PROXIES),
         field("proxy_protocol", Shape::Either(&[MODE, Shape::Object(&PROXY_PROTOCOL)])),
         field("trusted_header", Shape::OneOf(&["x-forwarded-for", "forwarded"])),
+        field("explain", super::observe::EXPLAIN),
+        field("access_log", super::observe::ACCESS_LOG),
         field("https", Shape::Either(&[Shape::Text, PORT])),
         field("https_redirect", Shape::Bool),
         field("tls", Shape::Object(&TLS)),

@@ -15,6 +15,16 @@ pub enum Size {
     Text(String),
 }
 
+impl Size {
+    /// The number; 0 if it is none, which the table has not let pass.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Size::Bytes(bytes) => u64::try_from(*bytes).unwrap_or(0),
+            Size::Text(text) => crate::value::bytes::parse(text).unwrap_or(0),
+        }
+    }
+}
+
 /// Off, on with the defaults, or in detail.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::acme::Acme;
 use super::external::ExternalAuth;
-use super::{ClientLimits, OneText, RateLimits, Several};
+use super::{AccessLog, ClientLimits, OneText, RateLimits, Several};
 
 /// The gateway.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -28,6 +28,11 @@ pub struct Gateway {
     /// Load balancers in front begin connections with a header of the PROXY protocol (version 1 or 2), which says who the client is:
     /// `required`, `optional`, or the whole. Default: nobody does.
     pub proxy_protocol: Option<ProxyProtocolOrMode>,
+    /// Who is told why a request went where it went, if the request asks by `x-tutti-explain: true`: `off`, `loopback` (clients on this
+    /// machine), `on` (everybody, without instances and addresses), or addresses and ranges. Default: `loopback`, in production `off`.
+    pub explain: Option<Several>,
+    /// Where requests are recorded: a file, `stdout` or `off`, or the whole. Default: JSON lines in `.tutti/access.log`.
+    pub access_log: Option<AccessLog>,
     /// The address at which the routes are served over HTTPS, such as `0.0.0.0:443` or `:8443`.
     pub https: Option<OneText>,
     /// Whether plain HTTP is answered with a redirect to HTTPS. Default: yes, where there is `https`.

@@ -124,3 +124,20 @@ fn table(requests: &[Summary]) -> Table {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_read_like_those_of_logs() {
+        let read = |text| length(text).ok();
+        assert_eq!(read("300ms"), Some(Duration::from_millis(300)));
+        assert_eq!(read("1.5s"), Some(Duration::from_millis(1_500)));
+        assert_eq!(read("2m30s"), Some(Duration::from_secs(150)));
+        assert_eq!(read("PT1M"), Some(Duration::from_secs(60)));
+        for nothing in ["", "5", "soon", "-2s", "1 day"] {
+            assert!(length(nothing).is_err_and(|why| why.contains("300ms or 2s")), "{nothing}");
+        }
+    }
+}
