@@ -129,7 +129,7 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Have this machine trust the development certificates
     Trust(trust::Trust),
-    /// Explain an error code
+    /// Explain an error code, or what became of a request
     Explain(explain::Explain),
     /// Print the version
     Version(version::Version),
