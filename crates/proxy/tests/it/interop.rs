@@ -9,6 +9,8 @@ use tutti_net::Body;
 
 use crate::harness::*;
 
+mod autobahn;
+
 /// A program that `cargo xtask interop` has installed.
 fn program(path: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
@@ -36,7 +38,8 @@ const H2SPEC_DIFFERENCES: &[&str] = &["Sends invalid connection preface"];
 async fn h2spec() {
     let Some(h2spec) = program("go/bin/h2spec") else { return };
     let upstream = upstream(|request: Request<Body>| async move {
-        let answer = request.into_body().collect(1 << 20).await.unwrap().0;
+        // Some of its requests break off.
+        let answer = request.into_body().collect(1 << 20).await.unwrap_or_default().0;
         Response::new(if answer.is_empty() { Body::from("hello") } else { Body::from(answer) })
     })
     .await;

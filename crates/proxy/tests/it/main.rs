@@ -44,6 +44,7 @@ mod retries;
 mod routing;
 mod slow;
 mod smuggling;
+mod sockets;
 mod strict;
 mod tls;
 mod upgrade;

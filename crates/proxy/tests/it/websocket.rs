@@ -183,3 +183,29 @@ async fn a_service_of_http2_without_websockets_is_asked_over_http1() {
     let tutti = Tutti::start(options(), vec![to("b")], instances).await;
     over_http1(tutti.edge).await;
 }
+
+/// A client of HTTP/1.1 that is a WebSocket, behind what the service says first.
+async fn switched(edge: std::net::SocketAddr) -> Stream {
+    let mut stream = dial(edge).await;
+    let ask = b"GET /socket HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    read_until(&mut stream, "\r\n\r\nfirst ").await;
+    stream
+}
+
+#[tokio::test]
+async fn thousands_of_small_messages_pass_one_after_the_other_over_http2() {
+    let (addr, _heard) = echoing().await;
+    let behind = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, addr)]).await;
+    let instances = vec![speaking(AppProtocol::H2c, "b", 1, behind.edge, Health::Passing)];
+    let tutti = Tutti::start(options(), vec![to("b")], instances).await;
+    let mut stream = switched(tutti.edge).await;
+    let mut back = [0; 24];
+    for number in 0..5_000_u32 {
+        let message = format!("a message, number {number:06}");
+        stream.write_all(message.as_bytes()).await.unwrap();
+        stream.read_exact(&mut back).await.unwrap();
+        assert_eq!(back, message.as_bytes());
+    }
+}
