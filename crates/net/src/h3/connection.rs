@@ -97,20 +97,24 @@ pub(super) async fn serve<H: LocalHandler>(
     info: ConnectionInfo,
 ) {
     let link = Arc::new(Link::new(quic));
+    // The streams of one direction. They must neither end nor be stopped before the connection (section 6.2.1, RFC 9204 section
+    // 4.2): the client would have to take that for an error. So what closes the connection is declared behind them, and thereby goes
+    // before them, however this ends.
+    let (mut ours, mut theirs) = (None, JoinSet::new());
     let ending = Ending(Arc::clone(&link));
-    if let Ok(mut control) = link.quic.open_uni().await
-        && control.write_all(&opening()).await.is_ok()
-    {
-        let streams = Streams::new();
-        let mut served = Served { link: Arc::clone(&link), shared: Arc::clone(shared), info, streams };
-        served.run(&mut control).await;
-        // What it sends last is on its way before the connection is closed, and that is before our control stream ends, which the
-        // client would have to take for an error (section 6.2.1).
-        tokio::task::yield_now().await;
-        drop(ending);
-        if let Some(reason) = link.flooded.get() {
-            shared.handler.flooded(reason, &served.info);
-        }
+    let Ok(control) = link.quic.open_uni().await else { return };
+    let control = ours.insert(control);
+    if control.write_all(&opening()).await.is_err() {
+        return;
+    }
+    let mut served =
+        Served { link: Arc::clone(&link), shared: Arc::clone(shared), info, streams: Streams::new() };
+    served.run(control, &mut theirs).await;
+    // What it sends last is on its way before the connection is closed.
+    tokio::task::yield_now().await;
+    drop(ending);
+    if let Some(reason) = link.flooded.get() {
+        shared.handler.flooded(reason, &served.info);
     }
 }
 
@@ -155,8 +159,9 @@ struct Served<H> {
 }
 
 impl<H: LocalHandler> Served<H> {
-    async fn run(&mut self, control: &mut quinn::SendStream) {
-        let (mut requests, mut others) = (JoinSet::new(), JoinSet::new());
+    /// Until there is nothing more to do; `others` are the client's streams of one direction.
+    async fn run(&mut self, control: &mut quinn::SendStream, others: &mut JoinSet<()>) {
+        let mut requests = JoinSet::new();
         let seen = Rc::new(Seen::default());
         let quic = self.link.quic.clone();
         let idle = self.shared.settings.h2.idle_timeout;

@@ -215,7 +215,8 @@ async fn respond(answer: &mut Answer, response: Response<Body>, to_head: bool, e
         return answer.reset(Code::Cancelled);
     }
     if to_head {
-        return answer.finish();
+        drop(body);
+        return answer.finish().await;
     }
     let mut stopped = pin!(answer.send.stopped());
     loop {
@@ -228,7 +229,10 @@ async fn respond(answer: &mut Answer, response: Response<Body>, to_head: bool, e
             }
         };
         let sent = match frame {
-            None => return answer.finish(),
+            None => {
+                drop(body);
+                return answer.finish().await;
+            }
             Some(Err(error)) => {
                 tracing::debug!(error = %tutti_core::error::chain(&error), "an HTTP/3 answer is cut");
                 return answer.reset(exchange.code());
@@ -280,9 +284,13 @@ impl Answer {
         Ok(())
     }
 
-    fn finish(&mut self) {
+    /// Ends the answer, and waits until the client has all of it, before which the connection must not be closed: what is
+    /// written is not yet sent. Whoever takes so long that nobody would wait for its window is not waited for here either.
+    async fn finish(&mut self) {
         self.finished = true;
-        let _ = self.send.finish();
+        if self.send.finish().is_ok() {
+            let _ = timeout(self.stall, self.send.stopped()).await;
+        }
     }
 
     fn reset(&mut self, code: Code) {

@@ -47,6 +47,7 @@ impl LocalHandler for Answering {
         match path.as_str() {
             "/never" => std::future::pending().await,
             "/large" => Response::new(Body::full(vec![b'x'; 3 << 20])),
+            "/half" => Response::new(Body::full(vec![b'x'; 512 << 10])),
             "/none" => Response::builder().status(204).body(Body::empty()).unwrap(),
             "/reset" => {
                 let mut response = Response::new(Body::empty());
@@ -142,7 +143,7 @@ async fn local(test: impl Future<Output = ()>) {
 struct Client {
     endpoint: quinn::Endpoint,
     quic: quinn::Connection,
-    _control: quinn::SendStream,
+    control: quinn::SendStream,
 }
 
 /// What came back.
@@ -156,6 +157,10 @@ struct Answer {
 }
 
 fn endpoint() -> quinn::Endpoint {
+    endpoint_with(quinn::TransportConfig::default())
+}
+
+fn endpoint_with(transport: quinn::TransportConfig) -> quinn::Endpoint {
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut config = rustls::ClientConfig::builder_with_provider(tls::provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -165,17 +170,22 @@ fn endpoint() -> quinn::Endpoint {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h3".to_vec()];
     let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(config));
+    config.transport_config(Arc::new(transport));
     let mut endpoint = endpoint;
-    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
+    endpoint.set_default_client_config(config);
     endpoint
 }
 
 async fn connect(server: &Server) -> Client {
-    let endpoint = endpoint();
+    connect_by(endpoint(), server).await
+}
+
+async fn connect_by(endpoint: quinn::Endpoint, server: &Server) -> Client {
     let quic = endpoint.connect(server.addr, "shop.test").unwrap().await.unwrap();
     let mut control = quic.open_uni().await.unwrap();
     control.write_all(&[0, 4, 0]).await.unwrap();
-    Client { endpoint, quic, _control: control }
+    Client { endpoint, quic, control }
 }
 
 /// A frame.
@@ -231,7 +241,26 @@ impl Client {
 
     /// With which words the connection was closed.
     async fn closed(&self) -> u64 {
-        closed(&tokio::time::timeout(PATIENCE, self.quic.closed()).await.unwrap())
+        let code = closed(&tokio::time::timeout(PATIENCE, self.quic.closed()).await.unwrap());
+        // Section 6.2.1: at no time before.
+        let stopped = self.control.stopped().await;
+        assert!(matches!(stopped, Err(quinn::StoppedError::ConnectionLost(_))), "{stopped:?}");
+        code
+    }
+
+    /// What is behind the settings on the server's control stream, as soon as there are two frames that say where the end is.
+    async fn goaways(&self) -> (Vec<u8>, quinn::RecvStream) {
+        let mut control = self.quic.accept_uni().await.unwrap();
+        let mut octets = BytesMut::new();
+        loop {
+            let chunk = control.read_chunk(1 << 10, true).await.unwrap().unwrap();
+            octets.extend_from_slice(&chunk.bytes);
+            let (length, first) = varint::read(&octets[2..]).unwrap();
+            let rest = &octets[2 + first + length as usize..];
+            if rest.len() > 10 {
+                return (rest.to_vec(), control);
+            }
+        }
     }
 }
 
@@ -404,7 +433,7 @@ async fn what_breaks_the_connection_says_why() {
         }
         let client = connect(&server).await;
         client.get("/").await;
-        drop(client._control);
+        drop(client.control);
         assert_eq!(closed(&client.quic.closed().await), Code::ClosedCritical as u64);
     })
     .await;
@@ -498,22 +527,11 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
     local(async {
         let server = Server::start(|_| {});
         let client = connect(&server).await;
-        let mut control = client.quic.accept_uni().await.unwrap();
         let (mut send, mut recv) = client.quic.open_bi().await.unwrap();
         send.write_all(&head("POST", "/", &[])).await.unwrap();
         server.under_way(1).await;
         server.drainer.drain(PATIENCE);
-        // The type, the settings, and then twice where the end is.
-        let mut octets = BytesMut::new();
-        let goaways = loop {
-            let chunk = control.read_chunk(1 << 10, true).await.unwrap().unwrap();
-            octets.extend_from_slice(&chunk.bytes);
-            let (length, first) = varint::read(&octets[2..]).unwrap();
-            let rest = &octets[2 + first + length as usize..];
-            if rest.len() > 10 {
-                break rest.to_vec();
-            }
-        };
+        let (goaways, mut control) = client.goaways().await;
         assert_eq!(goaways[..2], [kind::GOAWAY as u8, 8]);
         assert_eq!(varint::read(&goaways[2..]).unwrap().0, varint::MOST - 3);
         assert_eq!(goaways[10..], [kind::GOAWAY as u8, 1, 4]);
@@ -536,6 +554,28 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn an_answer_is_there_as_a_whole_before_a_drain_closes_the_connection() {
+    local(async {
+        let server = Server::start(|_| {});
+        let mut narrow = quinn::TransportConfig::default();
+        narrow.stream_receive_window(4096_u32.into());
+        let client = connect_by(endpoint_with(narrow), &server).await;
+        let (mut send, mut recv) = client.quic.open_bi().await.unwrap();
+        send.write_all(&head("GET", "/half", &[])).await.unwrap();
+        send.finish().unwrap();
+        let mut octets = recv.read_chunk(100, true).await.unwrap().unwrap().bytes.to_vec();
+        server.drainer.drain(PATIENCE);
+        // The server has written all of it and said farewell, and most of it waits for the window.
+        let (_, _control) = client.goaways().await;
+        octets.extend(recv.read_to_end(1 << 20).await.unwrap());
+        assert_eq!(read(&octets).body.len(), 512 << 10);
+        assert_eq!(client.closed().await, Code::NoError as u64);
+        assert_eq!(server.task.await.unwrap(), Served { accepted: 1, cut: 0 });
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_takes_too_long_is_cut_and_idle_connections_end() {
     local(async {
         let server = Server::start(|_| {});
@@ -546,6 +586,7 @@ async fn what_takes_too_long_is_cut_and_idle_connections_end() {
         server.under_way(1).await;
         server.drainer.drain(Duration::from_millis(50));
         assert!(recv.read_to_end(10).await.is_err());
+        assert_eq!(client.closed().await, Code::NoError as u64);
         assert_eq!(server.task.await.unwrap(), Served { accepted: 1, cut: 1 });
         let server = Server::start(|settings| settings.h2.idle_timeout = Duration::from_millis(50));
         let client = connect(&server).await;

@@ -73,14 +73,24 @@ class Http(H3Connection):
     """What the library keeps to itself, and does not know."""
 
     def __init__(self, *args, **kwargs):
-        self.goaways, self.heads = [], set()
+        self.said, self.heads = {}, set()
         super().__init__(*args, **kwargs)
 
-    def _handle_control_frame(self, frame_type, frame_data):
-        if frame_type == 7:
-            self.goaways.append(varint_read(frame_data))
-        super()._handle_control_frame(frame_type, frame_data)
+    def _receive_stream_data_uni(self, stream, data, stream_ended):
+        self.said[stream.stream_id] = self.said.get(stream.stream_id, b"") + data
+        return super()._receive_stream_data_uni(stream, data, stream_ended)
 
+    @property
+    def goaways(self):
+        """What GOAWAY said, each time: the library passes over it."""
+        octets, seen = self.said.get(self._peer_control_stream_id, b"")[1:], []
+        while octets:
+            kind, octets = varint_split(octets)
+            length, octets = varint_split(octets)
+            if kind == 7:
+                seen.append(varint_split(octets)[0])
+            octets = octets[length:]
+        return seen
 
     def _check_content_length(self, stream):
         # It does not know that an answer to HEAD has a length and no octet.
@@ -293,9 +303,10 @@ def varint(value):
     raise ValueError(value)
 
 
-def varint_read(octets):
+def varint_split(octets):
+    """An integer, and what is behind it."""
     width = 1 << (octets[0] >> 6)
-    return int.from_bytes(octets[:width], "big") & ((1 << (8 * width - 2)) - 1)
+    return int.from_bytes(octets[:width], "big") & ((1 << (8 * width - 2)) - 1), octets[width:]
 
 
 if __name__ == "__main__":
