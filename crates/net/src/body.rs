@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tutti_core::Origin;
 
 use crate::error::BodyError;
+use crate::form::has_blank_ends;
 use crate::h1::{Deadline, RequestBody, ResponseBody};
 use crate::pace::{MinRate, Pace};
 
@@ -244,7 +245,13 @@ impl Kind {
             Kind::Response(body) => body.poll_frame(cx),
             Kind::Http2(body, from) => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Http2(*from, error))))
+                Poll::Ready(frame.map(|frame| match frame {
+                    Ok(frame) if frame.trailers_ref().is_some_and(has_blank_ends) => {
+                        Err(BodyError::Malformed(*from, "a trailer's value begins or ends with whitespace"))
+                    }
+                    Ok(frame) => Ok(frame),
+                    Err(error) => Err(BodyError::Http2(*from, error)),
+                }))
             }
             Kind::Channel(receiver) => Poll::Ready(match ready!(receiver.poll_recv(cx)) {
                 Some(Ok(frame)) if is_mark(&frame) => None,

@@ -157,7 +157,7 @@ pub enum SendCause {
     /// The connection failed.
     #[error("the connection failed")]
     Io(#[source] io::Error),
-    /// What came back is not an HTTP/1.1 response.
+    /// What came back is not a response.
     #[error("the response is malformed: {0}")]
     Malformed(&'static str),
     /// The response's head is larger than allowed.
@@ -172,6 +172,12 @@ pub enum SendCause {
     /// HTTP/2 failed.
     #[error("the HTTP/2 stream failed")]
     Http2(#[source] hyper::Error),
+    /// The peer has said that it did not process the request (RFC 9113 section 8.7), and may on another connection.
+    #[error("it was refused before it was processed")]
+    Refused(#[source] hyper::Error),
+    /// The peer takes no more requests on this HTTP/2 connection, and may on another.
+    #[error("the connection takes no more requests")]
+    NoStreams,
 }
 
 /// A request got no response.

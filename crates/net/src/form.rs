@@ -58,11 +58,16 @@ pub(crate) fn in_our_form<B>(
     Ok(())
 }
 
+/// Whether a value has whitespace where it may not have any (RFC 9113 section 8.2.1).
+pub(crate) fn has_blank_ends(headers: &HeaderMap) -> bool {
+    let blank = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
+    headers.values().any(|value| blank(value.as_bytes().first()) || blank(value.as_bytes().last()))
+}
+
 /// What HTTP/1.1 could not carry as it is, and a reader of it would take for something else.
 fn check_values(headers: &HeaderMap) -> Result<(), Refusal> {
-    let blank = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
-    // RFC 9113 section 8.2.1. Routes would look at one value, and a service behind HTTP/1.1 at another.
-    if headers.values().any(|value| blank(value.as_bytes().first()) || blank(value.as_bytes().last())) {
+    // Routes would look at one value, and a service behind HTTP/1.1 at another.
+    if has_blank_ends(headers) {
         let reason = "a field value begins or ends with whitespace";
         return Err(Refusal { status: StatusCode::BAD_REQUEST, reason });
     }

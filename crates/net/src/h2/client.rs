@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, Scheme};
@@ -12,12 +13,13 @@ use tokio::sync::watch;
 use tutti_core::{Origin, limits};
 
 use super::Settings;
+use super::drive::{self, Running};
 use super::flood::Side;
-use super::io::{HyperStream, Tasks, TokioTimer};
+use super::io::{HyperStream, Seen, TokioTimer};
 use super::websocket::Asking;
 use crate::body::Body;
 use crate::error::{SendCause, SendError, Stage};
-use crate::form::strip_connection_fields;
+use crate::form::{has_blank_ends, strip_connection_fields};
 use crate::stream::Stream;
 use crate::upgrade;
 
@@ -27,6 +29,7 @@ pub struct Connection {
     requests: SendRequest<Body>,
     /// Whether the server takes WebSockets, once it has said so or not.
     sockets: watch::Receiver<Option<bool>>,
+    seen: Arc<Seen>,
 }
 
 /// What moves the connection's bytes: spawn it on a task that you own, and it ends with the connection.
@@ -35,9 +38,9 @@ pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Begins HTTP/2 on a fresh stream.
 pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connection, Driver), SendError> {
-    let tasks = Tasks::default();
+    let running = Running::default();
     let (stream, seen) = HyperStream::new(stream, Side::Client);
-    let (requests, mut connection) = Builder::new(tasks.clone())
+    let (requests, connection) = Builder::new(running.clone())
         .timer(TokioTimer)
         .max_header_list_size(settings.header_list_bytes)
         .initial_stream_window_size(settings.stream_window)
@@ -52,29 +55,16 @@ pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connectio
         .await
         .map_err(|error| failed(Stage::NothingSent, SendCause::Http2(error)))?;
     let (told, sockets) = watch::channel(None);
+    let watched = Arc::clone(&seen);
     let driver = async move {
-        let mut settled = seen.settled.subscribe();
-        let over = tokio::select! {
-            end = &mut connection => Some(end),
-            // It cannot fail: the sender is kept.
-            () = async { let _ = settled.wait_for(|settled| *settled).await; } => None,
-        };
-        let end = match over {
-            Some(end) => end,
-            None => {
-                told.send_replace(Some(connection.is_extended_connect_protocol_enabled()));
-                connection.await
-            }
-        };
-        if let Err(error) = end {
-            match seen.flood.get() {
+        if let Err(error) = drive::drive(connection, running, &watched, told).await {
+            match watched.flood.get() {
                 Some(flood) => tracing::warn!("a connection to a service was closed: {}", flood.reason()),
                 None => tracing::debug!(%error, "an HTTP/2 connection ended"),
             }
         }
-        drop(tasks);
     };
-    Ok((Connection { requests, sockets }, Box::pin(driver)))
+    Ok((Connection { requests, sockets, seen }, Box::pin(driver)))
 }
 
 impl Connection {
@@ -83,16 +73,28 @@ impl Connection {
         !self.requests.is_closed()
     }
 
+    /// How many requests at a time the server takes on this connection (RFC 9113 section 5.1.2), as far as it has said so. It may say so
+    /// anew at any time.
+    pub fn streams(&self) -> usize {
+        usize::try_from(self.seen.streams()).unwrap_or(usize::MAX)
+    }
+
     /// Whether the server takes WebSockets on this connection (RFC 8441 section 3). Waits until it has said what it can do.
     pub async fn takes_websockets(&mut self) -> bool {
         let told = self.sockets.wait_for(Option::is_some).await;
         told.is_ok_and(|told| *told == Some(true))
     }
 
-    /// Sends a request and waits for the head of its response. Waits for a free stream when the peer's limit is reached.
+    /// Sends a request and waits for the head of its response. Waits for a free stream when the peer's limit is reached, and fails at
+    /// once when that is zero.
     /// CONNECT is not supported, but as what [`crate::upgrade`] says: a request for a WebSocket becomes one, and its answer
     /// is a 101 with a stream to take.
     pub async fn send(&mut self, mut request: Request<Body>) -> Result<Response<Body>, SendError> {
+        if self.streams() == 0 {
+            // No stream that ends would make room.
+            let request = Some(Box::new(request));
+            return Err(SendError { stage: Stage::NothingSent, cause: SendCause::NoStreams, request });
+        }
         let again = Again::of(&request);
         let asking = Asking::of(&mut request);
         if let Err(reason) = to_their_form(&mut request) {
@@ -102,8 +104,12 @@ impl Connection {
             };
             return Err(SendError { stage: Stage::NothingSent, cause: SendCause::Request(reason), request });
         }
+        self.seen.asks();
         match self.requests.try_send_request(request).await {
             Ok(mut response) => {
+                if let Err(reason) = check_response(&response) {
+                    return Err(failed(Stage::ResponseBegan, SendCause::Malformed(reason)));
+                }
                 let socket = match asking {
                     Some(asking) => asking.answered(&mut response).await,
                     None => Ok(None),
@@ -119,12 +125,13 @@ impl Connection {
             Err(mut refused) => {
                 let returned = refused.take_message();
                 let error = refused.into_error();
-                let unprocessed = returned.is_some() || was_not_processed(&error);
-                let stage = if unprocessed { Stage::NothingSent } else { Stage::Sent };
+                let refused = was_not_processed(&error);
+                let stage = if returned.is_some() || refused { Stage::NothingSent } else { Stage::Sent };
+                let cause = if refused { SendCause::Refused(error) } else { SendCause::Http2(error) };
                 // A request for a WebSocket has lost its key.
                 let returned = returned.filter(|_| asking.is_none()).map(in_our_form);
                 let request = returned.or_else(|| again.and_then(Again::request)).map(Box::new);
-                Err(SendError { stage, cause: SendCause::Http2(error), request })
+                Err(SendError { stage, cause, request })
             }
         }
     }
@@ -145,6 +152,18 @@ fn was_not_processed(error: &hyper::Error) -> bool {
         source = inner.source();
     }
     false
+}
+
+/// What HTTP/1.1 is refused for too, and a client would take for something else.
+fn check_response<B>(response: &Response<B>) -> Result<(), &'static str> {
+    // RFC 9110 section 15: such a status is invalid.
+    if response.status().as_u16() > 599 {
+        return Err("the status is above 599");
+    }
+    if has_blank_ends(response.headers()) {
+        return Err("a field value begins or ends with whitespace");
+    }
+    Ok(())
 }
 
 /// Enough of a request to make it again, if its body is in memory.

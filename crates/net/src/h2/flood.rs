@@ -9,7 +9,7 @@
 use tokio::time::Instant;
 use tutti_core::limits;
 
-use super::frames::{Frame, Heads, kind};
+use super::frames::{Frame, Heads, Limit, kind};
 use crate::allowance::Allowance;
 
 /// Which end of the connection we are.
@@ -53,6 +53,7 @@ pub(crate) struct Watch {
     resets: Allowance,
     interim: Allowance,
     last_stream: u32,
+    streams: Limit,
 }
 
 impl Watch {
@@ -71,14 +72,20 @@ impl Watch {
             resets: Allowance::new(limits::HTTP2_CANCELLED, slow, now),
             interim: Allowance::new(INTERIM * limits::HTTP2_STREAMS, 0, now),
             last_stream: 0,
+            streams: Limit::default(),
         }
     }
 
     /// Takes in what came; says what there is too much of.
     pub(crate) fn received(&mut self, bytes: &[u8], now: Instant) -> Option<Flood> {
-        let Self { side, inbound, control, resets, interim, last_stream, .. } = self;
+        let Self { side, inbound, control, resets, interim, last_stream, streams, .. } = self;
         let mut flood = None;
-        inbound.feed(bytes, |frame| {
+        let settings = |frame: Frame, payload: &[u8]| {
+            if frame.kind == kind::SETTINGS && *side == Side::Client {
+                streams.feed(payload);
+            }
+        };
+        inbound.feed(bytes, settings, |frame| {
             let over = match frame.kind {
                 kind::HEADERS if *side == Side::Server => {
                     *last_stream = (*last_stream).max(frame.stream);
@@ -101,23 +108,32 @@ impl Watch {
     /// Takes in what was sent.
     pub(crate) fn sent(&mut self, bytes: &[u8]) {
         let Self { side, outbound, control, resets, interim, .. } = self;
-        outbound.feed(bytes, |frame: Frame| match frame.kind {
-            kind::HEADERS => {
-                control.give(PER_MESSAGE);
-                // An answer has begun, or a request was made: cancelling it is no more than it cost.
-                resets.give(1);
-                if *side == Side::Client {
-                    interim.give(INTERIM);
+        outbound.feed(
+            bytes,
+            |_, _| {},
+            |frame: Frame| match frame.kind {
+                kind::HEADERS => {
+                    control.give(PER_MESSAGE);
+                    // An answer has begun, or a request was made: cancelling it is no more than it cost.
+                    resets.give(1);
+                    if *side == Side::Client {
+                        interim.give(INTERIM);
+                    }
                 }
-            }
-            kind::DATA => control.give(PER_DATA),
-            _ => {}
-        });
+                kind::DATA => control.give(PER_DATA),
+                _ => {}
+            },
+        );
     }
 
     /// Whether the peer has said what it can do: its settings come first (RFC 9113 section 3.4).
     pub(crate) fn is_settled(&self) -> bool {
         self.inbound.has_first()
+    }
+
+    /// How many streams at a time a server allows us since these bytes, if they say so.
+    pub(crate) fn streams(&mut self) -> Option<u32> {
+        self.streams.take()
     }
 
     /// The frame to end with (RFC 9113 section 6.8: GOAWAY with ENHANCE_YOUR_CALM), if one can be begun now.

@@ -11,6 +11,7 @@ pub(crate) mod kind {
     pub(crate) const DATA: u8 = 0;
     pub(crate) const HEADERS: u8 = 1;
     pub(crate) const RST_STREAM: u8 = 3;
+    pub(crate) const SETTINGS: u8 = 4;
     pub(crate) const GOAWAY: u8 = 7;
     pub(crate) const CONTINUATION: u8 = 9;
 }
@@ -38,7 +39,7 @@ pub(crate) struct Heads {
     skip: usize,
     head: [u8; HEAD],
     have: usize,
-    begun: bool,
+    frame: Option<Frame>,
 }
 
 impl Heads {
@@ -47,15 +48,22 @@ impl Heads {
         Self { skip: PREFACE, ..Self::default() }
     }
 
-    /// Tells of each head that is complete with these bytes.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+    /// Tells of each head that is complete with these bytes, and of each piece of a payload with its frame.
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        mut payload: impl FnMut(Frame, &[u8]),
+        mut each: impl FnMut(Frame),
+    ) {
         while !bytes.is_empty() {
-            if self.skip >= bytes.len() {
-                self.skip -= bytes.len();
-                return;
+            let (of_frame, rest) = bytes.split_at(self.skip.min(bytes.len()));
+            if let Some(frame) = self.frame
+                && !of_frame.is_empty()
+            {
+                payload(frame, of_frame);
             }
-            bytes = bytes.get(self.skip..).unwrap_or_default();
-            self.skip = 0;
+            self.skip -= of_frame.len();
+            bytes = rest;
             let take = (HEAD - self.have).min(bytes.len());
             let (now, rest) = bytes.split_at(take);
             if let Some(room) = self.head.get_mut(self.have..self.have + take) {
@@ -67,20 +75,55 @@ impl Heads {
                 let [a, b, c, kind, flags, d, e, f, g] = self.head;
                 let length = u32::from_be_bytes([0, a, b, c]) as usize;
                 let stream = u32::from_be_bytes([d, e, f, g]) & 0x7fff_ffff;
-                (self.have, self.skip, self.begun) = (0, length, true);
-                each(Frame { length, kind, flags, stream });
+                let frame = Frame { length, kind, flags, stream };
+                (self.have, self.skip, self.frame) = (0, length, Some(frame));
+                each(frame);
             }
         }
     }
 
     /// Whether the first frame has come as a whole.
     pub(crate) fn has_first(&self) -> bool {
-        self.begun && self.between_frames()
+        self.frame.is_some() && self.between_frames()
     }
 
     /// Whether a new frame could begin here.
     pub(crate) fn between_frames(&self) -> bool {
         self.have == 0 && self.skip == 0
+    }
+}
+
+/// SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 section 6.5.2), told from the payloads of SETTINGS, however they are cut.
+#[derive(Debug, Default)]
+pub(crate) struct Limit {
+    entry: [u8; ENTRY],
+    have: usize,
+    said: Option<u32>,
+}
+
+/// Length of a setting.
+const ENTRY: usize = 6;
+
+impl Limit {
+    /// More of a payload. A frame of another length than its settings have ends the connection, so nothing has to be made of it.
+    pub(crate) fn feed(&mut self, payload: &[u8]) {
+        for octet in payload {
+            if let Some(place) = self.entry.get_mut(self.have) {
+                *place = *octet;
+            }
+            self.have += 1;
+            if self.have == ENTRY {
+                self.have = 0;
+                if let [0, 3, a, b, c, d] = self.entry {
+                    self.said = Some(u32::from_be_bytes([a, b, c, d]));
+                }
+            }
+        }
+    }
+
+    /// What was said last and not taken yet.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        self.said.take()
     }
 }
 
@@ -101,11 +144,14 @@ mod tests {
                 bytes.extend(vec![0xff; *length]);
             }
             let mut heads = Heads::after_preface();
-            let mut found = Vec::new();
+            let (mut found, mut passed) = (Vec::new(), 0);
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {
                 let (now, later) = rest.split_at((*cut).min(rest.len()));
-                heads.feed(now, |frame| found.push((frame.length, frame.kind, frame.stream)));
+                let mut payloads = 0;
+                let payload = |_, piece: &[u8]| payloads += piece.len();
+                heads.feed(now, payload, |frame| found.push((frame.length, frame.kind, frame.stream)));
+                passed += payloads;
                 rest = later;
                 if rest.is_empty() {
                     break;
@@ -113,7 +159,24 @@ mod tests {
             }
             let wanted: Vec<_> = lengths.iter().enumerate().map(|(at, length)| (*length, at as u8, 7)).collect();
             prop_assert_eq!(found, wanted);
+            prop_assert_eq!(passed, lengths.iter().sum::<usize>());
             prop_assert!(heads.between_frames());
+        }
+
+        #[test]
+        fn the_limit_of_streams_is_found_however_settings_are_cut(
+            settings in prop::collection::vec((1_u16..7, any::<u32>()), 0..12),
+            cut in 1_usize..30,
+        ) {
+            let payload: Vec<u8> = settings
+                .iter()
+                .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat())
+                .collect();
+            let mut limit = Limit::default();
+            payload.chunks(cut).for_each(|piece| limit.feed(piece));
+            let wanted = settings.iter().rev().find(|(name, _)| *name == 3).map(|(_, value)| *value);
+            prop_assert_eq!(limit.take(), wanted);
+            prop_assert_eq!(limit.take(), None);
         }
     }
 }

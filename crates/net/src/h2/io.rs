@@ -5,13 +5,13 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tutti_core::limits;
 
@@ -20,12 +20,53 @@ use crate::h1::Deadline;
 use crate::stream::Stream;
 
 /// What was seen of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seen {
     /// Why it was ended, if it was for a flood.
     pub(crate) flood: OnceLock<Flood>,
+    settled: AtomicBool,
+    streams: AtomicU32,
+    asked: AtomicBool,
+    held: AtomicBool,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            flood: OnceLock::new(),
+            settled: AtomicBool::new(false),
+            streams: AtomicU32::new(u32::MAX),
+            asked: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Seen {
     /// Whether the peer's settings have come and are in force.
-    pub(crate) settled: watch::Sender<bool>,
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    /// How many streams of ours at a time the peer allows, as far as it has said so.
+    pub(crate) fn streams(&self) -> u32 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// A request is about to be given to hyper.
+    pub(crate) fn asks(&self) {
+        self.asked.store(true, Ordering::Release);
+    }
+
+    /// Whether one was since the last time.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::Acquire)
+    }
+
+    /// Whether nothing is read from now on. Who waits for more meanwhile is not told of it, so ask again.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
 }
 
 /// Our stream as hyper's, with a [`Watch`] on what passes.
@@ -123,7 +164,10 @@ impl Read for HyperStream {
         if !this.settled && this.watch.is_settled() {
             // Whoever asks for more has worked through what came before.
             this.settled = true;
-            this.seen.settled.send_replace(true);
+            this.seen.settled.store(true, Ordering::Relaxed);
+        }
+        if this.seen.held.load(Ordering::Relaxed) {
+            return Poll::Pending;
         }
         // SAFETY: `as_mut` asks that no initialised byte of the cursor is de-initialised. The slice is given only to `ReadBuf`,
         // through which bytes can be written and never un-initialised.
@@ -134,6 +178,10 @@ impl Read for HyperStream {
             [] => None,
             bytes => this.watch.received(bytes, tokio::time::Instant::now()),
         };
+        if let Some(streams) = this.watch.streams() {
+            // Before anything of it is acted upon: whoever reads an answer knows of the settings that came with it.
+            this.seen.streams.store(streams, Ordering::Relaxed);
+        }
         if let Some(flood) = flood {
             this.refuse(flood);
             return match &mut this.ending {

@@ -1,6 +1,7 @@
 //! HTTP/2 (RFC 9113) with prior knowledge, through hyper.
 
 pub mod client;
+mod drive;
 mod flood;
 mod frames;
 mod io;

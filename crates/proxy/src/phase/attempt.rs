@@ -253,6 +253,13 @@ fn broke(
                 How::Broke,
             )
         }
+        // So a service ends connections that are old, which says nothing against it.
+        SendCause::Refused(_) | SendCause::NoStreams => {
+            let message = format!("{} did not take the request: {text}", endpoint.service);
+            let kind = Kind::Unavailable;
+            let fault = Fault::upstream(code::UPSTREAM_BROKE, kind, &endpoint.hop, message, Retry::Safe);
+            (fault, How::Stale)
+        }
         _ => {
             if kept {
                 pool.clear();

@@ -283,11 +283,17 @@ impl Pool {
 impl Multiplexed {
     /// A connection for one more request: the first with room; when there may be no further one, the least used.
     fn free(&mut self) -> Option<Shared> {
-        self.connections.retain(|one| one.connection.is_usable());
         let used = |one: &Shared| one.used.load(Ordering::Relaxed);
-        let full = self.connections.len() >= limits::POOL_H2;
-        let with_room = self.connections.iter().find(|one| used(one) < limits::POOL_H2_STREAMS);
-        let least = || self.connections.iter().min_by_key(|one| used(one)).filter(|_| full);
+        // A server may say that it takes nothing more, and leave the connection as it is.
+        let open = |one: &Shared| one.connection.streams() > 0;
+        self.connections.retain(|one| one.connection.is_usable() && (open(one) || used(one) > 0));
+        let full = self.connections.iter().filter(|one| open(one)).count() >= limits::POOL_H2;
+        let has_room = |one: &&Shared| used(one) < one.connection.streams().min(limits::POOL_H2_STREAMS);
+        let with_room = self.connections.iter().find(has_room);
+        let least = || {
+            let open = self.connections.iter().filter(|one| open(one));
+            open.min_by_key(|one| used(one)).filter(|_| full)
+        };
         with_room.or_else(least).cloned()
     }
 }

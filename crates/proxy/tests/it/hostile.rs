@@ -158,3 +158,102 @@ async fn interim_answers_without_end_are_a_failed_request() {
     let (answer, _) = asked(hints, get_a()).await;
     assert_eq!(answer.status(), 502);
 }
+
+#[tokio::test]
+async fn an_answer_that_http1_would_refuse_is_a_failed_request() {
+    for head in [&b"\x08\x03600"[..], b"\x08\x03999", b"\x88\x00\x01x\x02 1", b"\x88\x00\x01x\x021\t"] {
+        let (answer, connections) = asked(frame(1, 5, 1, head), get_a()).await;
+        assert_eq!((answer.status().as_u16(), connections), (502, 1), "{head:?}");
+        assert_eq!(fault(&answer)["code"], "TUT0506", "{head:?}");
+    }
+}
+
+/// What a service has to say of its limit of streams (RFC 9113 section 6.5.2).
+fn allowing(streams: u8) -> Vec<u8> {
+    frame(4, 0, 0, &[0, 3, 0, 0, 0, streams])
+}
+
+/// One worker before a service that speaks HTTP/2.
+async fn before(addr: std::net::SocketAddr) -> Tutti {
+    let instances = vec![speaking(AppProtocol::H2c, "a", 1, addr, Health::Passing)];
+    Tutti::start(Options { workers: 1, ..options() }, vec![to("a")], instances).await
+}
+
+#[tokio::test]
+async fn a_service_that_takes_nothing_more_on_a_connection_is_asked_on_another() {
+    let (addr, connections) = saying([allowing(0), frame(1, 5, 1, b"\x88")].concat()).await;
+    let tutti = before(addr).await;
+    for asked in 1..=12 {
+        let answer = tokio::time::timeout(Duration::from_secs(10), get(tutti.edge, "/")).await;
+        assert_eq!(answer.expect("it waits for a stream that never comes free").status(), 200);
+        assert_eq!(connections.load(Ordering::Relaxed), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_allows_no_stream_from_the_first_does_not_let_requests_hang() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    let (addr, _task) = raw_upstream(move |mut stream| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            stream.write_all(&allowing(0)).await.unwrap();
+            stream.read_exact(&mut [0; 24]).await.unwrap();
+            if until(&mut stream, 1).await.is_some() {
+                // REFUSED_STREAM (RFC 9113 section 5.1.2), or it is done all the same: the limit came later.
+                let answer = match number {
+                    0 => frame(3, 0, 1, &[0, 0, 0, 7]),
+                    _ => frame(1, 5, 1, b"\x88"),
+                };
+                stream.write_all(&answer).await.unwrap();
+                while next(&mut stream).await.is_some() {}
+            }
+        }
+    })
+    .await;
+    let tutti = before(addr).await;
+    for asked in 2..=12 {
+        let post = Request::post("/").header("host", "a.test").body(Body::from("order")).unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(10), send(tutti.edge, post)).await;
+        assert_eq!(answer.expect("it waits for a stream that never comes free").status(), 200);
+        assert_eq!(connections.load(Ordering::Relaxed), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_service_with_one_stream_for_each_connection_gets_several() {
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let (addr, _task) = raw_upstream(move |mut stream| {
+        let told = told.clone();
+        async move {
+            stream.write_all(&allowing(1)).await.unwrap();
+            stream.read_exact(&mut [0; 24]).await.unwrap();
+            // A request, and the word that the settings are in force.
+            let (mut asked, mut settled) = (false, false);
+            while let Some((kind, flags, ..)) = next(&mut stream).await {
+                asked |= kind == 1;
+                settled |= (kind, flags) == (4, 1);
+                if asked && settled {
+                    let (release, released) = tokio::sync::oneshot::channel::<()>();
+                    told.send(release).unwrap();
+                    released.await.unwrap();
+                    stream.write_all(&frame(1, 5, 1, b"\x88")).await.unwrap();
+                    while next(&mut stream).await.is_some() {}
+                }
+            }
+        }
+    })
+    .await;
+    let tutti = before(addr).await;
+    let (mut answers, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let edge = tutti.edge;
+        answers.push(tokio::spawn(async move { get(edge, "/").await.status().as_u16() }));
+        let reached = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
+        held.push(reached.expect("it waits for the stream of another").unwrap());
+    }
+    held.into_iter().for_each(|release| release.send(()).unwrap());
+    for answer in answers {
+        assert_eq!(answer.await.unwrap(), 200);
+    }
+}

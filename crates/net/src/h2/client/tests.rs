@@ -5,7 +5,7 @@ use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::h2::testing::frame;
+use crate::h2::testing::{frame, setting, until};
 
 fn ask(body: Body) -> Request<Body> {
     Request::post("/a?b").header("host", "h:1").header("connection", "x").body(body).unwrap()
@@ -138,4 +138,88 @@ async fn a_head_that_is_too_large_is_an_answer_that_came() {
     }
     // We refuse the stream; the service has carried the request out.
     assert_eq!(against(script, Body::full("body")).await.stage, Stage::Sent);
+}
+
+#[tokio::test]
+async fn an_answer_that_http1_would_refuse_is_refused() {
+    // `:status 600` and `:status 999`, and a field `x` with whitespace around its value.
+    for head in [&b"\x08\x03600"[..], b"\x08\x03999", b"\x88\x00\x01x\x02 1", b"\x88\x00\x01x\x021\t"] {
+        let error = against(frame(1, 5, 1, head), Body::empty()).await;
+        assert_eq!(error.stage, Stage::ResponseBegan, "{error:?}");
+        assert!(matches!(error.cause, SendCause::Malformed(_)), "{error:?}");
+    }
+}
+
+/// A connection to a server that writes down what it is told, beside its driver.
+async fn connected() -> (Connection, tokio::task::JoinHandle<()>, Stream) {
+    let (near, mut far) = Stream::pair().unwrap();
+    far.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    let (connection, driver) = handshake(near, &Settings::default()).await.unwrap();
+    let driver = tokio::spawn(driver);
+    far.read_exact(&mut [0; 24]).await.unwrap();
+    (connection, driver, far)
+}
+
+#[tokio::test]
+async fn a_trailer_between_blanks_is_a_broken_answer() {
+    for (value, fine) in [(&b"1"[..], true), (b" 1", false), (b"1 ", false)] {
+        let (mut connection, _driver, mut far) = connected().await;
+        let (answer, ()) = tokio::join!(connection.send(ask(Body::empty())), async {
+            until(&mut far, 1).await.unwrap();
+            let trailer = [&[0, 1, b't', value.len() as u8], value].concat();
+            far.write_all(&[frame(1, 4, 1, b"\x88"), frame(1, 5, 1, &trailer)].concat()).await.unwrap();
+        });
+        let read = answer.unwrap().into_body().collect(9).await;
+        assert_eq!(read.is_ok(), fine, "{value:?}: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_allows_is_known_with_the_answer_that_follows() {
+    let (mut connection, _driver, mut far) = connected().await;
+    assert_eq!(connection.streams(), u32::MAX as usize);
+    for streams in [7, 0] {
+        let (answer, ()) = tokio::join!(connection.send(ask(Body::empty())), async {
+            until(&mut far, 1).await.unwrap();
+            let stream = if streams == 7 { 1 } else { 3 };
+            let said = [frame(4, 0, 0, &setting(3, streams)), frame(1, 5, stream, b"\x88")].concat();
+            far.write_all(&said).await.unwrap();
+        });
+        answer.unwrap();
+        assert_eq!(connection.streams(), streams as usize);
+    }
+    let error = connection.send(ask(Body::full("body"))).await.unwrap_err();
+    assert_eq!(error.stage, Stage::NothingSent);
+    assert!(matches!(error.cause, SendCause::NoStreams) && error.request.is_some(), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_answer_comes_to_its_end_after_a_farewell() {
+    for goaway in [true, false] {
+        let (mut connection, driver, mut far) = connected().await;
+        let (answer, ()) = tokio::join!(connection.send(ask(Body::empty())), async {
+            until(&mut far, 1).await.unwrap();
+            far.write_all(&frame(1, 4, 1, b"\x88")).await.unwrap();
+        });
+        let mut body = answer.unwrap().into_body();
+        if goaway {
+            // Last stream 1, NO_ERROR: what is under way goes on (RFC 9113 section 6.8).
+            far.write_all(&frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0])).await.unwrap();
+            let ping = frame(6, 0, 0, b"farewell");
+            far.write_all(&ping).await.unwrap();
+            until(&mut far, 6).await.unwrap();
+            assert!(connection.send(ask(Body::empty())).await.is_err());
+            assert!(!connection.is_usable());
+        }
+        // Nobody will ask again.
+        drop(connection);
+        tokio::task::yield_now().await;
+        far.write_all(&frame(0, 0, 1, b"first")).await.unwrap();
+        assert_eq!(&body.frame().await.unwrap().unwrap().into_data().unwrap()[..], b"first");
+        far.write_all(&frame(0, 1, 1, b"last")).await.unwrap();
+        assert_eq!(&body.frame().await.unwrap().unwrap().into_data().unwrap()[..], b"last");
+        assert!(body.frame().await.is_none());
+        drop(body);
+        driver.await.unwrap();
+    }
 }
