@@ -8,17 +8,24 @@ use std::sync::Arc;
 /// Entries of a shard on average, at most.
 const CROWDED: usize = 4;
 
+/// Shards of a group at most: as many pointers are copied for a change, and one for each group.
+const GROUP: usize = 32;
+
 /// Places of a chunk.
 const CHUNK: usize = 64;
 
 /// Texts to values. Keyed with a secret of the process, like the maps of the standard library.
 #[derive(Clone, Debug)]
 pub struct Map<V> {
-    /// A power of two of them, or none.
-    shards: Vec<Arc<[Entry<V>]>>,
+    /// A power of two of shards, or none: the first group is full before there is a second.
+    groups: Vec<Arc<[Shard<V>]>>,
+    /// The bits of a hash that are the number of its shard.
+    mask: usize,
     len: usize,
     seed: RandomState,
 }
+
+type Shard<V> = Arc<[Entry<V>]>;
 
 #[derive(Clone, Debug)]
 struct Entry<V> {
@@ -29,7 +36,7 @@ struct Entry<V> {
 
 impl<V> Default for Map<V> {
     fn default() -> Self {
-        Self { shards: Vec::new(), len: 0, seed: RandomState::new() }
+        Self { groups: Vec::new(), mask: 0, len: 0, seed: RandomState::new() }
     }
 }
 
@@ -50,20 +57,30 @@ impl<V> Map<V> {
             return None;
         }
         let hash = self.seed.hash_one(key);
-        let shard = self.shards.get(self.at(hash))?;
+        let shard = self.shard(hash)?;
         shard.iter().find(|entry| entry.hash == hash && *entry.key == *key).map(|entry| &entry.value)
     }
 
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
-        self.shards.iter().flat_map(|shard| shard.iter().map(|entry| (&*entry.key, &entry.value)))
+        self.shards().flat_map(|shard| shard.iter().map(|entry| (&*entry.key, &entry.value)))
     }
 
+    fn shards(&self) -> impl Iterator<Item = &Shard<V>> {
+        self.groups.iter().flat_map(|group| group.iter())
+    }
+
+    fn shard(&self, hash: u64) -> Option<&Shard<V>> {
+        let at = self.at(hash);
+        self.groups.get(at / GROUP)?.get(at % GROUP)
+    }
+
+    /// The number of a hash's shard.
     fn at(&self, hash: u64) -> usize {
-        // The length is a power of two, and of the hash only so many bits are wanted.
+        // Only so many bits are wanted.
         #[allow(clippy::cast_possible_truncation)]
         let hash = hash as usize;
-        hash & self.shards.len().wrapping_sub(1)
+        hash & self.mask
     }
 }
 
@@ -72,21 +89,20 @@ impl<V: Clone + Default> Map<V> {
     pub fn entry(&mut self, key: &str) -> Option<&mut V> {
         let hash = self.seed.hash_one(key);
         let same = |entry: &Entry<V>| entry.hash == hash && *entry.key == *key;
-        let known = |map: &Self| map.shards.get(map.at(hash)).and_then(|shard| shard.iter().position(same));
-        let place = match known(self) {
+        let known = self.shard(hash).and_then(|shard| shard.iter().position(same));
+        let place = match known {
             Some(place) => place,
             None => {
                 self.grow();
-                let at = self.at(hash);
-                let shard = self.shards.get_mut(at)?;
+                let shard = self.shard_mut(hash)?;
                 let new = Entry { hash, key: Arc::from(key), value: V::default() };
                 *shard = shard.iter().cloned().chain([new]).collect();
+                let place = shard.len() - 1;
                 self.len += 1;
-                shard.len() - 1
+                place
             }
         };
-        let at = self.at(hash);
-        Arc::make_mut(self.shards.get_mut(at)?).get_mut(place).map(|entry| &mut entry.value)
+        Arc::make_mut(self.shard_mut(hash)?).get_mut(place).map(|entry| &mut entry.value)
     }
 
     /// Takes a key out.
@@ -94,31 +110,39 @@ impl<V: Clone + Default> Map<V> {
         if self.get(key).is_none() {
             return;
         }
-        let at = self.at(self.seed.hash_one(key));
-        if let Some(shard) = self.shards.get_mut(at) {
+        let hash = self.seed.hash_one(key);
+        if let Some(shard) = self.shard_mut(hash) {
             *shard = shard.iter().filter(|entry| *entry.key != *key).cloned().collect();
             self.len -= 1;
         }
     }
 
+    /// A shard, to be changed; its group is copied where another map has it too.
+    fn shard_mut(&mut self, hash: u64) -> Option<&mut Shard<V>> {
+        let at = self.at(hash);
+        Arc::make_mut(self.groups.get_mut(at / GROUP)?).get_mut(at % GROUP)
+    }
+
+    /// Makes room for one more.
     fn grow(&mut self) {
-        if self.len < self.shards.len() * CROWDED {
+        let count = if self.groups.is_empty() { 0 } else { self.mask + 1 };
+        if self.len < count * CROWDED {
             return;
         }
-        let count = (self.shards.len() * 2).max(1);
+        let count = (count * 2).max(1);
+        self.mask = count - 1;
         let mut sorted: Vec<Vec<Entry<V>>> = (0..count).map(|_| Vec::new()).collect();
-        let old = std::mem::replace(&mut self.shards, vec![Arc::from(Vec::new()); count]);
-        for entry in old.iter().flat_map(|shard| shard.iter()) {
-            let at = self.at(entry.hash);
-            if let Some(shard) = sorted.get_mut(at) {
+        for entry in self.shards().flat_map(|shard| shard.iter()) {
+            if let Some(shard) = sorted.get_mut(self.at(entry.hash)) {
                 shard.push(entry.clone());
             }
         }
-        for (shard, entries) in self.shards.iter_mut().zip(sorted) {
-            if !entries.is_empty() {
-                *shard = entries.into();
-            }
-        }
+        let none: Shard<V> = Arc::from(Vec::new());
+        let filled = |shard: &mut Vec<Entry<V>>| match shard.is_empty() {
+            true => Arc::clone(&none),
+            false => Arc::from(std::mem::take(shard)),
+        };
+        self.groups = sorted.chunks_mut(GROUP).map(|group| group.iter_mut().map(filled).collect()).collect();
     }
 }
 
@@ -198,10 +222,12 @@ mod tests {
         }
         let mut copy = map.clone();
         *copy.entry("77").unwrap() = 0;
-        let shared = map.shards.iter().zip(&copy.shards).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
-        assert_eq!(shared, map.shards.len() - 1);
+        let shared = map.shards().zip(copy.shards()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        assert_eq!(shared, map.shards().count() - 1);
+        let shared = map.groups.iter().zip(&copy.groups).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        assert_eq!(shared, map.groups.len() - 1);
         assert_eq!((map.get("77"), copy.get("77")), (Some(&77), Some(&0)));
-        assert!(map.shards.iter().all(|shard| shard.len() < 20));
+        assert!(map.shards().all(|shard| shard.len() < 20));
     }
 
     #[test]
