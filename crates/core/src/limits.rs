@@ -316,11 +316,14 @@ pub const CLUSTERS: usize = 65_536;
 /// Requests on one HTTP/2 connection to an endpoint before another connection is opened: what most servers allow.
 pub const POOL_H2_STREAMS: usize = 100;
 
-/// Size at which a worker hands its access log lines to the writer.
-pub const ACCESS_LOG_BUFFER: usize = 32 << 10;
+/// Size at which a worker hands its access log lines to the writer: each time costs two threads a system call and a switch.
+pub const ACCESS_LOG_BUFFER: usize = 128 << 10;
 
 /// Most such buffers that wait for the disk; what comes after is dropped and counted.
-pub const ACCESS_LOG_BUFFERS: usize = 64;
+pub const ACCESS_LOG_BUFFERS: usize = 16;
+
+/// Most such buffers that are kept to be filled again.
+pub const ACCESS_LOG_SPARE: usize = 4;
 
 /// Longest path or other text of a caller's in one access log line; what is longer is cut.
 pub const ACCESS_LOG_FIELD: usize = 2 << 10;

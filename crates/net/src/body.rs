@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tutti_core::Origin;
 
+use crate::deadline::Deadline;
 use crate::error::BodyError;
 use crate::form::has_blank_ends;
-use crate::h1::{Deadline, RequestBody, ResponseBody};
+use crate::h1::{RequestBody, ResponseBody};
 use crate::pace::{MinRate, Pace};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

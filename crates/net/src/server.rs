@@ -9,17 +9,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-
 use crate::accept::{self, Limit};
 use crate::body::Body;
 use crate::drain::DrainSignal;
 use crate::listen::Listener;
+use crate::lodge::lodge;
 use crate::pace::MinRate;
 use crate::stream::{Addr, Stream};
 use crate::tls::TlsInfo;
 use crate::transport::{self, Failure, Passed, Proxied, Transport};
 use crate::{h1, h2, h3};
+use http::{Request, Response};
+use tokio::io::AsyncWriteExt as _;
 
 /// The HTTP version in use on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -272,6 +273,9 @@ pub async fn serve_local<H: LocalHandler>(
                 return shared.handler.other(stream, &info).await;
             }
             if let Some(after) = shared.settings.other_after {
+                if stream.flush().await.is_err() {
+                    return;
+                }
                 let speaks = tokio::select! {
                     speaks = tokio::time::timeout(after, speaks_http(&mut stream)) => speaks.unwrap_or(false),
                     () = shared.drain.draining() => return,
@@ -338,10 +342,14 @@ pub async fn serve_streams<H: StreamHandler>(
                 Some(transport) => {
                     let told =
                         |info: &ConnectionInfo, result: Result<(), &Failure>| handler.begun(info, result);
-                    Box::pin(begin(&transport, stream, info, &drain, told)).await
+                    lodge(begin(&transport, stream, info, &drain, told)).await
                 }
             };
-            if let Some((stream, info)) = begun {
+            if let Some((mut stream, info)) = begun {
+                // Nobody knows which side speaks first: the end of a handshake must not wait for what comes next.
+                if stream.flush().await.is_err() {
+                    return;
+                }
                 let Some(_client) = client(&info, |info| handler.admit(info)) else { return };
                 handler.handle(stream, &info).await;
             }
@@ -371,7 +379,7 @@ impl<H: LocalHandler> Shared<H> {
         let Some(transport) = self.handler.transport() else { return Some((stream, info)) };
         let told = |info: &ConnectionInfo, result: Result<(), &Failure>| self.handler.begun(info, result);
         // In a box, or every connection would be as large as its handshake was.
-        Box::pin(begin(&transport, stream, info, &self.drain, told)).await
+        lodge(begin(&transport, stream, info, &self.drain, told)).await
     }
 
     /// Finds out what the client speaks. `None` if it says nothing.

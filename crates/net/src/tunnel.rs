@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::h1::Deadline;
+use crate::deadline::Deadline;
 use crate::stream::Stream;
 
 /// Room for bytes on their way, for each direction.

@@ -1,14 +1,11 @@
-//! The two directions of a connection with their buffers, and a timer that is cheap to move.
+//! The two directions of a connection with their buffers.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncWrite};
-use tokio::time::{Instant, Sleep};
 
 use super::incoming::Decoder;
 use super::spare;
@@ -107,11 +104,15 @@ pub(crate) struct Writer {
     total: u64,
     /// Whether the half may hold what it was given, as TLS does until it is flushed.
     held: bool,
+    /// Whether it may hold something that is of no use to the client before it has an answer: the end of a handshake.
+    greets: bool,
 }
 
 impl Writer {
     pub(crate) fn new(half: WriteHalf) -> Self {
-        Self { half, flat: BytesMut::new(), long: Vec::new(), long_bytes: 0, sent: 0, total: 0, held: false }
+        let greets = matches!(half, WriteHalf::Tls(_));
+        let (flat, long) = (BytesMut::new(), Vec::new());
+        Self { half, flat, long, long_bytes: 0, sent: 0, total: 0, held: false, greets }
     }
 
     /// Gets room for heads, if there is none.
@@ -174,6 +175,15 @@ impl Writer {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends what was held back until there is an answer, since none will come before more is read.
+    pub(crate) fn poll_greet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.greets {
+            ready!(Pin::new(&mut self.half).poll_flush(cx))?;
+            self.greets = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_write_slices(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut used = 0;
@@ -204,9 +214,8 @@ impl Writer {
     /// Over TLS, says that nothing more comes, if that can be said at once: an end without it looks like one that somebody
     /// has cut. Without TLS the end of the connection says the same.
     pub(crate) fn farewell(&mut self) {
-        if matches!(self.half, WriteHalf::Tls(_)) {
-            let _ =
-                Pin::new(&mut self.half).poll_shutdown(&mut Context::from_waker(std::task::Waker::noop()));
+        if let WriteHalf::Tls(half) = &mut self.half {
+            half.farewell();
         }
     }
 
@@ -217,50 +226,6 @@ impl Writer {
 
     pub(crate) fn into_half(self) -> WriteHalf {
         self.half
-    }
-}
-
-/// A deadline that moves with every request. Moving it is an assignment; the timer behind it is moved only when it fires too
-/// early or is needed sooner.
-#[derive(Debug, Default)]
-pub(crate) struct Deadline {
-    sleep: Option<Pin<Box<Sleep>>>,
-    at: Option<Instant>,
-}
-
-impl Deadline {
-    /// Sets the deadline to `after` from now.
-    pub(crate) fn set(&mut self, after: Duration) {
-        self.at = Some(Instant::now() + after);
-    }
-
-    /// Sets it unless it is set.
-    pub(crate) fn ensure(&mut self, after: Duration) {
-        if self.at.is_none() {
-            self.set(after);
-        }
-    }
-
-    /// Takes it away.
-    pub(crate) fn clear(&mut self) {
-        self.at = None;
-    }
-
-    /// Ready when the deadline has passed.
-    pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else { return Poll::Pending };
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if sleep.deadline() > at {
-            sleep.as_mut().reset(at);
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            if sleep.deadline() >= at {
-                self.at = None;
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(at);
-        }
     }
 }
 

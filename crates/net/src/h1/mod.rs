@@ -26,7 +26,6 @@ pub(crate) fn check_target(text: &[u8]) -> Result<(), &'static str> {
 
 pub(crate) use client::ResponseBody;
 pub(crate) use incoming::RequestBody;
-pub(crate) use io::Deadline;
 pub(crate) use request::split_authority;
 
 use std::time::Duration;

@@ -18,12 +18,14 @@ use super::Settings;
 use super::encode::{self, Framing as OutFraming};
 use super::head::{Fault, First, Limits, Scanner};
 use super::incoming::{self, Decoder, News, RequestBody, Slot};
-use super::io::{Deadline, Reader, Writer, poll_discard};
+use super::io::{Reader, Writer, poll_discard};
 use super::request::{self, Framing, RequestHead};
 use super::sending::{Sending, SendingError};
 use super::spare;
 use crate::body::Body;
+use crate::deadline::Deadline;
 use crate::drain::DrainSignal;
+use crate::lodge::lodge;
 use crate::pace::{MinRate, Pace};
 use crate::server::{ConnectionInfo, LocalHandler, Refusal};
 use crate::stream::Stream;
@@ -61,7 +63,7 @@ pub(crate) async fn serve<H: LocalHandler>(
             return connection.refuse(refused).await;
         }
         // In a box: an idle connection has no use for the room that an exchange takes.
-        match Box::pin(connection.exchange(head, handler, info, drain)).await {
+        match lodge(connection.exchange(head, handler, info, drain)).await {
             Next::Request => {}
             Next::Close => return connection.writer.farewell(),
             Next::Linger => return connection.linger().await,
@@ -170,7 +172,11 @@ impl<'a> Connection<'a> {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(read)) if read == reader.buf.len() => self.timer.clear(),
                 Poll::Ready(Ok(_)) => {}
-                Poll::Pending => break,
+                Poll::Pending => {
+                    // If it fails, reading fails.
+                    let _ = self.writer.poll_greet(cx);
+                    break;
+                }
             }
         }
         let begun = !reader.buf.is_empty();

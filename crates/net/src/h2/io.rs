@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tutti_core::limits;
 
 use super::flood::{Flood, Side, Watch};
-use crate::h1::Deadline;
+use crate::deadline::Deadline;
 use crate::stream::Stream;
 
 /// What was seen of a connection.

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::io::{LocalTasks, Tasks};
 use crate::body::Body;
+use crate::deadline::Deadline;
 use crate::error::BodyError;
-use crate::h1::Deadline;
 
 thread_local! {
     /// How the response body of the stream that is being polled was polled last, in this very poll.

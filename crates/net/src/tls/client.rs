@@ -12,6 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio_rustls::TlsConnector;
 
 pub use super::cause::{Cause, ServerHandshakeError};
+use super::cork::Corked;
 use super::key::Key;
 use super::{TlsInfo, Version, info, provider, server};
 use crate::stream::Stream;
@@ -123,7 +124,7 @@ impl Client {
 
     /// Makes a handshake on a fresh stream. The caller bounds the time.
     pub async fn connect(&self, stream: Stream) -> std::io::Result<(Stream, TlsInfo)> {
-        let made = self.connector.connect(self.name.clone(), stream).await?;
+        let made = self.connector.connect(self.name.clone(), Corked::open(stream)).await?;
         let (_, session) = made.get_ref();
         let told = info(session);
         Ok((Stream::encrypted(made.into()), told))

@@ -12,6 +12,7 @@
 
 mod cause;
 pub mod client;
+mod cork;
 mod gate;
 pub mod hello;
 pub mod key;

@@ -18,9 +18,11 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::LazyConfigAcceptor;
 use tutti_core::limits;
 
+use super::cork::Corked;
 use super::gate::Gate;
 use super::key::{self, Key};
 use super::{TlsInfo, Version, info, provider};
@@ -240,8 +242,9 @@ impl Server {
     }
 
     async fn handshake(&self, stream: Stream) -> Result<(Stream, TlsInfo), HandshakeError> {
-        let start =
-            LazyConfigAcceptor::new(Acceptor::default(), stream).await.map_err(HandshakeError::Failed)?;
+        let start = LazyConfigAcceptor::new(Acceptor::default(), Corked::server(stream))
+            .await
+            .map_err(HandshakeError::Failed)?;
         let hello = start.client_hello();
         let sni = hello.server_name().map(in_our_form);
         let looks = hello.alpn().is_some_and(|mut alpn| (alpn.next(), alpn.next()) == (Some(ACME), None));
@@ -250,7 +253,8 @@ impl Server {
             let shown = FOUND.scope(Some(key), async { start.into_stream(config).await });
             let mut stream = shown.await.map_err(HandshakeError::Failed)?;
             // The connection ends with the handshake (RFC 8737 section 3).
-            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+            stream.get_mut().0.end();
+            let _ = stream.shutdown().await;
             return Err(HandshakeError::Challenge);
         }
         let mut key = self.keys.current(sni.as_deref());
@@ -259,15 +263,23 @@ impl Server {
         }
         // The future does its first steps at once, so it is made inside of the scope.
         let config = Arc::clone(&self.config);
-        let made = FOUND.scope(key.clone(), async { start.into_stream(config).await }).await;
+        let made = FOUND.scope(key.clone(), async { start.into_stream(config).into_fallible().await }).await;
         // Without a certificate it fails, and tells the client so in the words of TLS.
-        let Some(key) = key else { return Err(HandshakeError::NoCertificate(sni)) };
-        let accepted = made.map_err(HandshakeError::Failed)?;
+        let mut accepted = match made {
+            Ok(accepted) => accepted,
+            Err((error, mut below)) => {
+                // What TLS says of it may be held.
+                below.end();
+                let _ = below.flush().await;
+                return Err(key.map_or(HandshakeError::NoCertificate(sni), |_| HandshakeError::Failed(error)));
+            }
+        };
+        accepted.get_mut().0.end();
         let (_, session) = accepted.get_ref();
         let mut told = info(session);
         told.client = session.peer_certificates().and_then(|chain| key::describe(chain.first()?));
         told.sni = sni.map(Into::into);
-        told.key = Some(key);
+        told.key = key;
         Ok((Stream::encrypted(accepted.into()), told))
     }
 }

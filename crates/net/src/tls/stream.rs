@@ -10,10 +10,11 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
+use super::cork::Corked;
 use crate::stream::Stream;
 
 /// A session over a stream.
-pub(crate) type Session = TlsStream<Stream>;
+pub(crate) type Session = TlsStream<Corked>;
 
 /// The receiving direction.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub(crate) fn join(read: ReadHalf, write: WriteHalf) -> Option<Session> {
 
 /// What lies below a session.
 pub(crate) fn below(session: &Session) -> &Stream {
-    session.get_ref().0
+    session.get_ref().0.stream()
 }
 
 impl ReadHalf {
@@ -66,6 +67,13 @@ impl AsyncRead for ReadHalf {
 }
 
 impl WriteHalf {
+    /// Says that nothing more comes, if that can be said at once. The stream below stays as it is.
+    pub(crate) fn farewell(&mut self) {
+        let mut session = lock(&self.0);
+        session.get_mut().1.send_close_notify();
+        let _ = Pin::new(&mut *session).poll_flush(&mut Context::from_waker(Waker::noop()));
+    }
+
     /// Makes the connection below end with a reset.
     pub(crate) fn abort(self) {
         below(&lock(&self.0)).reset_when_dropped();

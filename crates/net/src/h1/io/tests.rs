@@ -1,4 +1,4 @@
-//! The write buffer and the movable deadline.
+//! The write buffer.
 
 use super::*;
 use crate::stream::Stream;
@@ -31,28 +31,4 @@ async fn short_and_long_pieces_leave_in_order() {
     read.unwrap();
     assert!(got == expected);
     assert_eq!((writer.waiting(), writer.total()), (0, expected.len() as u64));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_deadline_moves_both_ways_and_fires_once() {
-    let began = Instant::now();
-    let mut deadline = Deadline::default();
-    let passed = |deadline: &mut Deadline, cx: &mut Context<'_>| deadline.poll_passed(cx);
-    deadline.set(Duration::from_secs(10));
-    std::future::poll_fn(|cx| {
-        assert!(passed(&mut deadline, cx).is_pending());
-        Poll::Ready(())
-    })
-    .await;
-    deadline.set(Duration::from_secs(3));
-    std::future::poll_fn(|cx| passed(&mut deadline, cx)).await;
-    assert_eq!(began.elapsed().as_secs(), 3);
-    let again =
-        tokio::time::timeout(Duration::from_secs(100), std::future::poll_fn(|cx| passed(&mut deadline, cx)));
-    assert!(again.await.is_err());
-    deadline.set(Duration::from_secs(1));
-    deadline.set(Duration::from_secs(20));
-    deadline.ensure(Duration::from_secs(5));
-    std::future::poll_fn(|cx| passed(&mut deadline, cx)).await;
-    assert_eq!(began.elapsed().as_secs(), 123);
 }
