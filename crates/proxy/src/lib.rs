@@ -49,6 +49,7 @@ pub mod phase;
 pub mod resilience;
 pub mod snapshot;
 mod sockets;
+mod timers;
 pub mod transport;
 pub mod upstream;
 pub mod worker;

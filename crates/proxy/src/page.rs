@@ -28,7 +28,8 @@ impl Form {
     /// From the request: gRPC, also over the web, by its content type, else the first of HTML and JSON that `Accept` names; a browser
     /// names HTML first, a program often nothing at all.
     pub fn of(headers: &HeaderMap) -> Self {
-        if is_grpc(headers) || Web::of(headers).is_some() {
+        let typed = headers.contains_key(header::CONTENT_TYPE);
+        if typed && (is_grpc(headers) || Web::of(headers).is_some()) {
             return Form::Grpc;
         }
         let accept = headers.get(header::ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();

@@ -26,6 +26,7 @@ use crate::phase::record::Recorder;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Slot;
 use crate::snapshot::plan::ListenerPlan;
+use crate::timers::Timers;
 use crate::upstream::carrier::Ends;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Driver, Pool};
@@ -95,6 +96,8 @@ pub struct Worker {
     pub held: Arc<AtomicUsize>,
     /// Who may look at long ones at the same time.
     pub looks: Arc<Semaphore>,
+    /// Timers of its tries.
+    pub timers: Timers,
     /// What callers are called, for those seen last.
     pub stamps: RefCell<Stamps>,
     snapshot: RefCell<Arc<Snapshot>>,
@@ -255,6 +258,7 @@ pub async fn run(
         adopted: Notify::new(),
         waiting: Cell::new(0),
         stamps: RefCell::default(),
+        timers: Timers::default(),
         snapshot: RefCell::new(Arc::new(Snapshot::empty())),
         pools: RefCell::default(),
         private: RefCell::default(),

@@ -25,10 +25,12 @@ pub use writer::open;
 pub fn start(metrics: Arc<Metrics>) -> io::Result<(Opened, JoinHandle<()>)> {
     let (sender, receiver) = sync_channel(limits::ACCESS_LOG_BUFFERS);
     let writer = writer::Writer::new(metrics);
+    let spare = Arc::<Spare>::default();
+    let back = Arc::clone(&spare);
     let thread = std::thread::Builder::new()
         .name("tutti-access-log".to_owned())
-        .spawn(move || writer.run(&receiver))?;
-    Ok((Opened { sender }, thread))
+        .spawn(move || writer.run(&receiver, &back))?;
+    Ok((Opened { sender, spare }, thread))
 }
 
 /// Lines on their way to a sink.
@@ -44,6 +46,26 @@ pub struct Batch {
 #[derive(Clone)]
 pub struct Opened {
     sender: SyncSender<Batch>,
+    spare: Arc<Spare>,
+}
+
+/// Buffers that have been written, to be filled again: room of their size is asked of the system each time.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| Vec::with_capacity(limits::ACCESS_LOG_BUFFER + limits::ACCESS_LOG_FIELD))
+    }
+
+    fn give(&self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < limits::ACCESS_LOG_SPARE {
+            kept.push(bytes);
+        }
+    }
 }
 
 /// One worker's way to the writer. Shared with the bodies of that worker's responses, which end on its thread:
@@ -119,15 +141,13 @@ impl Feed {
         if buffer.bytes.is_empty() {
             return;
         }
-        let room = Vec::with_capacity(limits::ACCESS_LOG_BUFFER + limits::ACCESS_LOG_FIELD);
-        let bytes = std::mem::replace(&mut buffer.bytes, room);
+        let bytes = std::mem::replace(&mut buffer.bytes, self.opened.spare.take());
         let lines = std::mem::take(&mut buffer.lines);
         match self.opened.sender.try_send(Batch { sink: Arc::clone(&plan.sink), bytes }) {
             Ok(()) => {}
-            Err(TrySendError::Full(mut batch) | TrySendError::Disconnected(mut batch)) => {
+            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => {
                 self.metrics.log_dropped.add(lines);
-                batch.bytes.clear();
-                buffer.bytes = batch.bytes;
+                self.opened.spare.give(batch.bytes);
             }
         }
     }
@@ -218,15 +238,15 @@ mod tests {
     fn a_writer_that_is_behind_costs_lines_not_time() {
         let (sender, receiver) = sync_channel(1);
         let metrics = Arc::<Metrics>::default();
-        let feed = Feed::new(Opened { sender }, Arc::clone(&metrics));
+        let feed = Feed::new(Opened { sender, spare: Arc::default() }, Arc::clone(&metrics));
         feed.follow(Some(&plan("/nowhere".into())));
         let long = "x".repeat(1_000);
-        for _ in 0..100 {
+        for _ in 0..400 {
             feed.record(&line(&long));
         }
         let written = receiver.try_recv().unwrap().bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         let held = feed.buffer.lock().unwrap().lines;
         assert!(metrics.log_dropped.get() > 0);
-        assert_eq!(metrics.log_dropped.get() + written + held, 100);
+        assert_eq!(metrics.log_dropped.get() + written + held, 400);
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::Batch;
 use super::plan::Sink;
+use super::{Batch, Spare};
 use crate::metrics::Metrics;
 
 /// How often the writer looks whether the file was moved away by somebody else.
@@ -45,11 +45,14 @@ impl Writer {
     }
 
     /// Writes what comes until every sender is gone.
-    pub fn run(mut self, batches: &Receiver<Batch>) {
+    pub(super) fn run(mut self, batches: &Receiver<Batch>, spare: &Spare) {
         let mut looked = Instant::now();
         loop {
             match batches.recv_timeout(LOOK) {
-                Ok(batch) => self.write(&batch),
+                Ok(batch) => {
+                    self.write(&batch);
+                    spare.give(batch.bytes);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -221,7 +224,7 @@ mod tests {
             sender.send(Batch { sink: Arc::clone(&sink), bytes: line.as_bytes().to_vec() }).unwrap();
         }
         drop(sender);
-        Writer::new(Arc::default()).run(&receiver);
+        Writer::new(Arc::default()).run(&receiver, &Spare::default());
         let expected = [("access.log", "7\n"), ("access.log.1", "5\n6\n"), ("access.log.2", "3\n4\n")];
         assert_eq!(names(folder.path()), expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
     }

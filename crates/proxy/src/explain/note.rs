@@ -12,14 +12,14 @@ use crate::upstream::endpoint::Endpoint;
 
 /// A try has ended.
 pub fn tried(exchange: &mut Exchange<'_>, endpoint: u64, timing: &Timing, result: &Result<Sent, Failed>) {
-    let one = of(exchange.started, endpoint, timing, ended(result));
-    exchange.entry.head = Some(Instant::now());
+    let now = Instant::now();
+    let one = of((exchange.started, now), endpoint, timing, ended(result));
+    exchange.entry.head = Some(now);
     exchange.entry.trail.add(one);
 }
 
 /// A try that ends now, of a request that began at `started`.
-pub fn of(started: Instant, endpoint: u64, timing: &Timing, ended: Ended) -> Try {
-    let now = Instant::now();
+pub fn of((started, now): (Instant, Instant), endpoint: u64, timing: &Timing, ended: Ended) -> Try {
     let began = timing.began.unwrap_or(now);
     Try {
         endpoint,

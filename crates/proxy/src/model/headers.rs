@@ -64,21 +64,59 @@ pub fn is_websocket(upgrade: &HeaderValue) -> bool {
     upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
 }
 
-/// Removes the fields that end at this hop. Says whether the sender accepts trailers (`TE: trailers`).
+/// Takes off what concerns one hop only (RFC 9110 section 7.6.1). Whether the peer accepts trailers.
 pub fn strip(headers: &mut HeaderMap) -> bool {
-    if headers.contains_key(header::CONNECTION) {
-        strip_named(headers);
-        headers.remove(HTTP2_SETTINGS);
+    // One look at all names costs less than one look for each of these.
+    let found = headers.keys().map(|name| of_one_hop(name.as_str())).fold(0, |all, one| all | one);
+    if found == 0 {
+        return false;
     }
-    headers.remove(header::UPGRADE);
-    headers.remove(KEEP_ALIVE);
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(header::PROXY_AUTHORIZATION);
-    headers.remove(header::PROXY_AUTHENTICATE);
-    let trailers = tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-    headers.remove(header::TE);
+    let trailers =
+        found & TE != 0 && tokens(headers, &header::TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    if found & CONNECTION != 0 {
+        strip_named(headers);
+    }
+    for (one, name) in [
+        (TE, header::TE),
+        (UPGRADE, header::UPGRADE),
+        (CODING, header::TRANSFER_ENCODING),
+        (AUTHORIZATION, header::PROXY_AUTHORIZATION),
+        (AUTHENTICATE, header::PROXY_AUTHENTICATE),
+        (KEPT, KEEP_ALIVE),
+        (PROXY, PROXY_CONNECTION),
+        (SETTINGS, HTTP2_SETTINGS),
+    ] {
+        if found & one != 0 {
+            headers.remove(name);
+        }
+    }
     trailers
+}
+
+const CONNECTION: u16 = 1;
+const TE: u16 = 1 << 1;
+const UPGRADE: u16 = 1 << 2;
+const CODING: u16 = 1 << 3;
+const AUTHORIZATION: u16 = 1 << 4;
+const AUTHENTICATE: u16 = 1 << 5;
+const KEPT: u16 = 1 << 6;
+const PROXY: u16 = 1 << 7;
+const SETTINGS: u16 = 1 << 8;
+
+/// Which of the fields of one hop it is; 0 if none.
+fn of_one_hop(name: &str) -> u16 {
+    match name {
+        "connection" => CONNECTION,
+        "te" => TE,
+        "upgrade" => UPGRADE,
+        "transfer-encoding" => CODING,
+        "proxy-authorization" => AUTHORIZATION,
+        "proxy-authenticate" => AUTHENTICATE,
+        "keep-alive" => KEPT,
+        "proxy-connection" => PROXY,
+        "http2-settings" => SETTINGS,
+        _ => 0,
+    }
 }
 
 /// Removes from a request's trailers what was decided when its head came: some servers add trailers to the fields that
@@ -218,6 +256,7 @@ mod tests {
             &[("transfer-encoding", "chunked")],
             &[("upgrade", "websocket")],
             &[("connection", "upgrade, http2-settings"), ("upgrade", "h2c"), ("http2-settings", "AAM")],
+            &[("http2-settings", "AAM")],
             &[("proxy-connection", "keep-alive")],
             &[("proxy-authorization", "Basic x")],
             &[("proxy-authenticate", "Basic")],

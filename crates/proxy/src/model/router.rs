@@ -84,15 +84,13 @@ pub struct Asked<'a> {
 pub struct Caller<'a> {
     /// The client.
     pub address: IpAddr,
-    /// `http` or `https`.
-    pub scheme: &'a str,
     /// Counts conditions that could not be evaluated.
     pub failed: Option<&'a Counter>,
 }
 
 impl Default for Caller<'_> {
     fn default() -> Self {
-        Self { address: Ipv4Addr::LOCALHOST.into(), scheme: "http", failed: None }
+        Self { address: Ipv4Addr::LOCALHOST.into(), failed: None }
     }
 }
 

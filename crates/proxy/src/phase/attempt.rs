@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, header};
@@ -20,6 +21,7 @@ use crate::model::retry::Trouble;
 use crate::page::Form;
 use crate::snapshot::cluster::is_h2c;
 use crate::snapshot::plan::{RoutePlan, Target};
+use crate::timers::Timers;
 use crate::upstream::carrier;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{DialError, Place, Pool};
@@ -99,7 +101,7 @@ pub async fn once(
     timing.began = Some(limit.began.into_std());
     let timed = {
         let attempt = pin!(attempt(exchange, endpoint, (unsent, timing), h2, sending.idempotent));
-        limit.run(attempt).await
+        limit.run(&exchange.worker.timers, attempt).await
     };
     let result = match timed {
         Ok(done) => done,
@@ -342,10 +344,20 @@ impl Limit {
     }
 
     /// Runs to the deadline; the error says which one has passed.
-    async fn run<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, Passed> {
+    async fn run<T>(
+        &self,
+        timers: &Timers,
+        mut work: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Passed> {
+        let mut timer = timers.lend();
         loop {
             let Some((at, passed)) = self.nearest() else { return Ok(work.await) };
-            if let Ok(done) = tokio::time::timeout_at(at, work.as_mut()).await {
+            timer.set_at(at);
+            let done = std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending => timer.poll_passed(cx).map(|()| None),
+            });
+            if let Some(done) = done.await {
                 return Ok(done);
             }
             if self.nearest().is_none_or(|(later, _)| later <= at) {

@@ -15,6 +15,7 @@ use crate::guard::auth::{AuthPlan, Denied};
 use crate::guard::limit::{self, Caller, Limit, Outcome};
 use crate::guard::{GuardPlan, Guarded};
 use crate::model::condition::{About, Condition};
+use crate::model::forwarded;
 use crate::model::rate::header;
 use crate::model::router::host_key;
 use crate::snapshot::plan::RoutePlan;
@@ -130,7 +131,7 @@ pub fn holds(exchange: &Exchange<'_>, condition: &Condition) -> bool {
         path: request.uri().path(),
         query: request.uri().query().unwrap_or_default(),
         host: &host,
-        scheme: super::route::scheme(request.headers()),
+        scheme: forwarded::scheme(request.headers()),
         headers: request.headers(),
         source: client(exchange),
         name: identity.map_or("", |identity| &identity.name),

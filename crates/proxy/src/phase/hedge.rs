@@ -100,7 +100,12 @@ pub async fn run(
             }
         };
         let done = runners.swap_remove(at);
-        tries.push(note::of(exchange.started, done.endpoint.uid, &timing, note::ended(&result)));
+        tries.push(note::of(
+            (exchange.started, std::time::Instant::now()),
+            done.endpoint.uid,
+            &timing,
+            note::ended(&result),
+        ));
         let answered = result.as_ref().is_ok_and(|sent| !send::is_overload(&sent.response));
         if !answered && !runners.is_empty() {
             failed.get_or_insert((result, done.held));
@@ -136,7 +141,12 @@ fn won(
         worker.observe_latency(slot, lost.began.elapsed());
         observe::given_up(worker, slot, &lost.endpoint, began);
         let timing = Timing { began: Some(began), connect: None };
-        tries.push(note::of(exchange.started, lost.endpoint.uid, &timing, Ended::Abandoned));
+        tries.push(note::of(
+            (exchange.started, std::time::Instant::now()),
+            lost.endpoint.uid,
+            &timing,
+            Ended::Abandoned,
+        ));
     }
 }
 

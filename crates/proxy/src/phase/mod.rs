@@ -60,7 +60,7 @@ use crate::explain::{live, note};
 use crate::grpc::web::Web;
 use crate::model::hints;
 use crate::page::Form;
-use crate::snapshot::plan::{ListenerPlan, RoutePlan, Routes, Serve};
+use crate::snapshot::plan::{ListenerPlan, RoutePlan, Routes, Serve, Target};
 use crate::worker::Worker;
 use record::Entry;
 use respond::Switched;
@@ -202,7 +202,10 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
         }
     }
     let response = match &route.resilience {
-        None => onward(exchange, &route).await?,
+        None => {
+            let target = onward(exchange, &route)?;
+            send::to(exchange, &route, target).await?
+        }
         // In a box, or every request would carry its weight.
         Some(plan) => Box::pin(shield::run(exchange, &route, plan)).await?,
     };
@@ -213,14 +216,14 @@ async fn phases(exchange: &mut Exchange<'_>) -> Result<Response<Body>, Stop> {
     respond::run(exchange, &route, response)
 }
 
-/// The phases from 6 to 8.
-async fn onward(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Response<Body>, Stop> {
+/// Phases 6 and 7: where the request goes.
+fn onward(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Target, Stop> {
     filter::run(exchange, route)?;
     bridge(exchange, route);
     if !route.mirrors.is_empty() {
         mirror::run(exchange, route);
     }
-    send::run(exchange, route).await
+    choose::backend(exchange, route)
 }
 
 /// From gRPC-Web to gRPC, where the route does that. What has been translated stays as it is.

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use super::{Exchange, Stop, guard};
 use crate::content::cors;
 use crate::error::Fault;
 use crate::explain::report;
 use crate::explain::why::{self, Question};
-use crate::model::forwarded;
 use crate::model::router::{Asked, Caller, host_key};
 use crate::snapshot::plan::{RoutePlan, Routes};
 
@@ -31,7 +28,6 @@ pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan
         headers: request.headers(),
         caller: Caller {
             address: guard::client(exchange),
-            scheme: scheme(request.headers()),
             failed: Some(&exchange.worker.shared.metrics.conditions_failed),
         },
     };
@@ -61,9 +57,4 @@ pub fn run(exchange: &mut Exchange<'_>, routes: &Routes) -> Result<Arc<RoutePlan
     };
     exchange.prefix = found.prefix;
     Ok(Arc::clone(route))
-}
-
-/// The scheme by which the client asked, as the fields have it that [`super::identify`] has written.
-pub fn scheme(headers: &HeaderMap) -> &'static str {
-    if headers.get(forwarded::PROTO).is_some_and(|proto| proto == "https") { "https" } else { "http" }
 }

@@ -20,6 +20,7 @@ use http::{Request, Response, header};
 use tokio::time::Instant;
 use tutti_core::{Origin, Retry, limits};
 use tutti_net::Body;
+use tutti_net::lodge::lodge;
 
 use super::attempt::{self, Failed, How, Sending, Sent};
 use super::choose::{self, Asked, Tried};
@@ -32,13 +33,7 @@ use crate::resilience::replay::Kept;
 use crate::snapshot::plan::{RoutePlan, Target};
 use crate::upstream::endpoint::{Endpoint, InFlight};
 
-/// Runs the phase.
-pub async fn run(exchange: &mut Exchange<'_>, route: &RoutePlan) -> Result<Response<Body>, Stop> {
-    let target = choose::backend(exchange, route)?;
-    to(exchange, route, target).await
-}
-
-/// Sends to one service.
+/// Runs the phase: sends to one service.
 pub async fn to(
     exchange: &mut Exchange<'_>,
     route: &RoutePlan,
@@ -67,7 +62,6 @@ pub async fn to(
     if let Some(cluster) = worker.snapshot().clusters.get(target.slot) {
         exchange.entry.service = Some(Arc::clone(&cluster.metrics));
     }
-    round.held_until = Instant::now() + worker.shared.options.ready_wait;
     loop {
         let endpoint = Arc::clone(chosen.endpoint());
         exchange.entry.chosen = Some(chosen);
@@ -134,7 +128,8 @@ async fn one(
         return hedge::finish(exchange, &mut round.tried, ended);
     }
     let mut timing = Timing::default();
-    let result = attempt::once(exchange, sending, endpoint, unsent, &mut timing).await;
+    // In a box, or every future around it would be as large, and is moved.
+    let result = lodge(attempt::once(exchange, sending, endpoint, unsent, &mut timing)).await;
     note::tried(exchange, endpoint.uid, &timing, &result);
     result
 }
@@ -165,14 +160,15 @@ struct Round {
     asked: Asked,
     tried: Tried,
     deadline: Option<Instant>,
-    held_until: Instant,
+    /// Until when an instance that refuses is asked again; known once one does.
+    held_until: Option<Instant>,
 }
 
 impl Round {
     fn begin(exchange: &Exchange<'_>, route: &RoutePlan, asked: Asked) -> Self {
         let total = route.timeout.map(|timeout| Instant::from_std(exchange.started) + timeout);
         let deadline = [total, exchange.deadline].into_iter().flatten().min();
-        Self { asked, tried: Tried::default(), deadline, held_until: Instant::now() }
+        Self { asked, tried: Tried::default(), deadline, held_until: None }
     }
 
     /// Pays for another try. The pause before it; `None` when there may be none.
@@ -214,7 +210,7 @@ impl Round {
     }
 
     /// The instance for another try after a failure, if there may be one.
-    async fn next(&self, exchange: &Exchange<'_>, sending: &Sending<'_>, how: How) -> Option<InFlight> {
+    async fn next(&mut self, exchange: &Exchange<'_>, sending: &Sending<'_>, how: How) -> Option<InFlight> {
         let worker = exchange.worker;
         let policy = sending.route.retries();
         if let (Some(policy), Some(trouble)) = (policy, how.trouble())
@@ -238,7 +234,8 @@ impl Round {
         if how != How::Refused || observe::is_open(worker, sending.target.slot) {
             return None;
         }
-        choose::again(worker, sending.target.slot, self.asked(exchange), self.held_until).await
+        let until = *self.held_until.get_or_insert_with(|| Instant::now() + worker.shared.options.ready_wait);
+        choose::again(worker, sending.target.slot, self.asked(exchange), until).await
     }
 
     fn asked(&self, exchange: &Exchange<'_>) -> Asked {

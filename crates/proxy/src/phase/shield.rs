@@ -51,7 +51,8 @@ async fn guarded(
     {
         inject(exchange, fault).await?;
     }
-    super::onward(exchange, route).await
+    let target = super::onward(exchange, route)?;
+    send::to(exchange, route, target).await
 }
 
 /// Waits for room before a service or route.

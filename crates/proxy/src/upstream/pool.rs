@@ -153,13 +153,14 @@ impl Pool {
     /// An idle HTTP/1.1 connection that is still good, and was used within [`limits::POOL_FRESH`] if it must be `fresh`.
     pub fn take(&self, fresh: bool) -> Option<Connection> {
         let mut idle = self.lock();
-        while let Some(age) = idle.last().map(|top| top.since.elapsed()) {
-            if fresh && age >= limits::POOL_FRESH {
+        let now = Instant::now();
+        while let Some(since) = idle.last().map(|top| top.since) {
+            if fresh && now.saturating_duration_since(since) >= limits::POOL_FRESH {
                 return None;
             }
             let top = idle.pop()?;
             self.metrics.pool_idle.add(-1);
-            if top.until > Instant::now() && top.connection.is_usable() {
+            if top.until > now && top.connection.is_usable() {
                 return Some(top.connection);
             }
         }

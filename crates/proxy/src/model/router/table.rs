@@ -10,6 +10,7 @@ use super::fields::{joined, parameter};
 use super::rules::{Path, Rules};
 use super::{Asked, By, ByHost, ByPath, Found};
 use crate::model::condition::{About, Condition};
+use crate::model::forwarded;
 use crate::model::shared::Map;
 
 /// The rules of one host.
@@ -194,7 +195,7 @@ fn when_holds(when: &Condition, asked: &Asked<'_>) -> bool {
         path: asked.path,
         query: asked.query.unwrap_or_default(),
         host: asked.host,
-        scheme: asked.caller.scheme,
+        scheme: forwarded::scheme(asked.headers),
         headers: asked.headers,
         source: asked.caller.address,
         name: "",
