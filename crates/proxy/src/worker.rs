@@ -282,7 +282,8 @@ pub async fn run(
         tasks: JoinSet::new(),
     };
     let mut chores = JoinSet::new();
-    chores.spawn_local(flush_log(Rc::clone(&worker)));
+    let recorder = Arc::clone(&worker.recorder);
+    chores.spawn_local(async move { recorder.feed.keep_flushing(HOUSEKEEPING).await });
     chores.spawn_local(sweep_pools(Rc::clone(&worker)));
     let patience = loop {
         tokio::select! {
@@ -472,14 +473,6 @@ fn close_pools(worker: &Worker, snapshot: &Snapshot) {
     };
     pools.retain(|uid, pool| keep(uid, pool));
     private.retain(|(uid, _), pool| keep(uid, pool));
-}
-
-async fn flush_log(worker: Rc<Worker>) {
-    loop {
-        worker.recorder.feed.begun().await;
-        tokio::time::sleep(HOUSEKEEPING).await;
-        worker.recorder.feed.flush();
-    }
 }
 
 async fn sweep_pools(worker: Rc<Worker>) {

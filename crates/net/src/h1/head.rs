@@ -7,9 +7,11 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::table::{self, TEXT, TOKEN};
+use crate::server::Refusal;
 
 /// What is wrong with a head, in fixed words (they go into answers and logs; nothing of the peer's does).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -340,6 +342,20 @@ pub(super) const MAX_LENGTH: u64 = i64::MAX as u64;
 /// Whether octets may stand in a reason phrase or chunk extension.
 pub(super) fn is_text(octets: &[u8]) -> bool {
     table::first_not(TEXT, octets).is_none()
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        let status = match fault {
+            Fault::Malformed(_) => StatusCode::BAD_REQUEST,
+            Fault::LongTarget => StatusCode::URI_TOO_LONG,
+            Fault::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Fault::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Fault::Expectation => StatusCode::EXPECTATION_FAILED,
+            Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        };
+        Refusal { status, reason: fault.reason() }
+    }
 }
 
 #[cfg(test)]

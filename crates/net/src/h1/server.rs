@@ -16,7 +16,7 @@ use tutti_core::limits;
 
 use super::Settings;
 use super::encode::{self, Framing as OutFraming};
-use super::head::{Fault, First, Limits, Scanner};
+use super::head::{First, Limits, Scanner};
 use super::incoming::{self, Decoder, News, RequestBody, Slot};
 use super::io::{Reader, Writer, poll_discard};
 use super::request::{self, Framing, RequestHead};
@@ -487,20 +487,6 @@ fn is_final(response: &Response<Body>, asked: &Asked, leaves: bool) -> bool {
 
 const TOO_SLOW: Refusal =
     Refusal { status: StatusCode::REQUEST_TIMEOUT, reason: "the request head did not arrive in time" };
-
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
-        let status = match fault {
-            Fault::Malformed(_) => StatusCode::BAD_REQUEST,
-            Fault::LongTarget => StatusCode::URI_TOO_LONG,
-            Fault::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Fault::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
-            Fault::Expectation => StatusCode::EXPECTATION_FAILED,
-            Fault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-        };
-        Refusal { status, reason: fault.reason() }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tutti_core::limits;
@@ -126,9 +127,13 @@ impl Feed {
         }
     }
 
-    /// Waits until there is something to flush.
-    pub async fn begun(&self) {
-        self.begun.notified().await;
+    /// Hands over what has waited for so long, for ever.
+    pub async fn keep_flushing(&self, after: Duration) {
+        loop {
+            self.begun.notified().await;
+            tokio::time::sleep(after).await;
+            self.flush();
+        }
     }
 
     /// Hands over what is there.
@@ -162,7 +167,7 @@ impl Drop for Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     fn line(path: &str) -> Line<'_> {
         Line {
