@@ -31,6 +31,7 @@
 
 pub mod access_log;
 mod changes;
+mod check;
 pub mod clients;
 pub mod config;
 mod content;
@@ -55,6 +56,7 @@ pub mod upstream;
 pub mod worker;
 
 pub use changes::RouteEdit;
+pub use check::check;
 pub use config::{AccessLogOptions, Balance, LogFormat, Options};
 pub use engine::Proxy;
 pub use error::{ApplyError, Fault};

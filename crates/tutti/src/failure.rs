@@ -20,5 +20,14 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
 
 /// The exit code for an error.
 pub(crate) fn exit_of(error: &anyhow::Error) -> i32 {
-    if code_of(error) == Some(code::NOT_RUNNING) { exit::NOT_RUNNING } else { exit::FAILED }
+    use tutti_proxy::ApplyError::{Route, Transport, Upstream};
+    let files = |link: &(dyn std::error::Error + 'static)| {
+        link.downcast_ref::<tutti_proxy::ApplyError>()
+            .is_some_and(|error| matches!(error, Route { .. } | Transport { .. } | Upstream { .. }))
+    };
+    match code_of(error) {
+        Some(code::NOT_RUNNING) => exit::NOT_RUNNING,
+        _ if error.chain().any(files) => exit::BAD_FILES,
+        _ => exit::FAILED,
+    }
 }

@@ -58,6 +58,8 @@ impl Config {
 
 fn check(context: &Context) -> anyhow::Result<i32> {
     let loaded = context.load()?;
+    // What only the data plane reads: OpenAPI descriptions, certificates, files of keys.
+    tutti_proxy::check(loaded.application.routing.clone(), &tutti_proxy::Options::default())?;
     context.show_problems(&loaded.notices)?;
     let (services, notices) = (loaded.application.services.len(), loaded.notices.len());
     context.say(&format!(

@@ -31,6 +31,31 @@ fn config_check_shows_every_problem_and_ends_with_3() {
 }
 
 #[test]
+fn config_check_reads_what_only_the_gateway_reads() {
+    let app = App::new(
+        "services: { web: { image: x, ports: ['127.0.0.1::80'] } }",
+        "services: { web: { run: [FIXTURE] } }
+gateway: { listen: '127.0.0.1:0' }
+routes: [{ path: /, to: web, openapi: api.yaml }]
+",
+    );
+    let file = app.folder().join("api.yaml");
+    let write = |kind: &str| {
+        let parameter = format!("{{ name: q, in: query, schema: {{ type: {kind} }} }}");
+        let get = format!("{{ parameters: [{parameter}], responses: {{ '200': {{ description: d }} }} }}");
+        let head = "openapi: 3.1.0\ninfo: { title: t, version: '1' }\n";
+        std::fs::write(&file, format!("{head}paths: {{ /x: {{ get: {get} }} }}\n")).unwrap();
+    };
+    write("string");
+    assert!(app.tutti(&["config", "check"]).ok().err.contains("valid"));
+    write("nonsense");
+    let said = app.tutti(&["config", "check"]);
+    assert!(said.code == 3 && said.err.contains("TUT0563"), "{said:?}");
+    let said = app.tutti(&["up", "-d"]);
+    assert!(said.code != 0 && said.err.contains("TUT0563"), "{said:?}");
+}
+
+#[test]
 fn no_compose_file_is_said_with_its_names() {
     let app = App::new("", "");
     std::fs::remove_file(app.folder().join("compose.yaml")).unwrap();
