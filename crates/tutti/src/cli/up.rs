@@ -131,7 +131,7 @@ impl Up {
         let outcome = watched(context, client, client.post::<Outcome>("/v1/up", &request)).await?;
         let code = tell(context, &outcome, "ready")?;
         let overview: Overview = client.get("/v1/status").await?;
-        addresses(context, &overview.listeners);
+        addresses(context, &overview.listeners, &outcome);
         Ok(code)
     }
 
@@ -154,9 +154,12 @@ impl Up {
         let mut code = Ok(0);
         if let Some(outcome) = started {
             show.finish();
-            code = outcome.and_then(|outcome| tell(context, &outcome, "ready"));
+            code = outcome.and_then(|outcome| {
+                let code = tell(context, &outcome, "ready")?;
+                addresses(context, &engine.listeners(), &outcome);
+                Ok(code)
+            });
             if code.is_ok() {
-                addresses(context, &engine.listeners());
                 context.say(&context.err.paint.on(Style::Dim, "Ctrl-C stops it"));
                 show.until(&engine).await;
             }
@@ -312,9 +315,13 @@ impl<'a> Show<'a> {
     }
 }
 
-/// Tells where the application is reached.
-fn addresses(context: &Context, listeners: &[Listening]) {
-    for listening in listeners {
+/// Tells where the application is reached; not where nobody would answer.
+fn addresses(context: &Context, listeners: &[Listening], outcome: &Outcome) {
+    let answers = |listening: &&Listening| {
+        let serves = &listening.serves;
+        serves.is_empty() || serves.iter().any(|service| !outcome.bad.contains_key(service.as_str()))
+    };
+    for listening in listeners.iter().filter(answers) {
         let address = context.err.paint.on(Style::Link, &listening.address);
         context.say(&format!("{address}  {}", listening.serves.join(", ")));
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 pub(crate) use certificates::examine as examine_certificates;
 pub(crate) use listeners::owner_of;
 pub(crate) use running::examine as examine_running;
-pub(crate) use standing::examine as examine_standing;
+pub(crate) use standing::{elsewhere, examine as examine_standing};
 
 /// How a thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

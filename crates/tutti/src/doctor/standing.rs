@@ -53,10 +53,7 @@ fn port(listener: &Listener) -> Finding {
     };
     match listeners::owner_of(listener.bind.port()) {
         Some(owner) => {
-            let remedy = format!(
-                "stop that process, or publish another port in the compose file (`\"{}:…\"`)",
-                listener.bind.port().saturating_add(1)
-            );
+            let remedy = format!("stop that process, or {}", elsewhere(&listener.name, listener.bind.port()));
             Finding::bad(subject, format!("taken by process {} ({})", owner.pid, owner.command), remedy)
         }
         None if error.kind() == std::io::ErrorKind::PermissionDenied => Finding::bad(
@@ -64,9 +61,17 @@ fn port(listener: &Listener) -> Finding {
             "ports below 1024 are not for ordinary users on this machine",
             "publish a port from 1024 on, or allow it: sysctl net.ipv4.ip_unprivileged_port_start=80",
         ),
-        None => {
-            Finding::bad(subject, error.to_string(), "publish another port or address in the compose file")
-        }
+        None => Finding::bad(subject, error.to_string(), elsewhere(&listener.name, listener.bind.port())),
+    }
+}
+
+/// How a listener gets another port.
+pub(crate) fn elsewhere(listener: &str, port: u16) -> String {
+    let next = port.saturating_add(1);
+    match listener {
+        "gateway" => format!("say another one in tutti.yaml (`gateway: {{ listen: {next} }}`)"),
+        "gateway-https" => format!("say another one in tutti.yaml (`gateway: {{ https: {next} }}`)"),
+        _ => format!("publish another port in the compose file (`\"{next}:…\"`)"),
     }
 }
 

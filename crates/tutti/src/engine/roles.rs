@@ -194,13 +194,14 @@ async fn supervise(host: &mut Host, supervisor: Supervisor, commands: Handle) ->
 
 /// An address that somebody else has: says who, and what to do.
 fn who_has_it(error: ApplyError) -> anyhow::Error {
-    let ApplyError::Bind { address, source, .. } = &error else { return error.into() };
+    let ApplyError::Bind { listener, address, source } = &error else { return error.into() };
     if source.kind() != std::io::ErrorKind::AddrInUse {
         return error.into();
     }
     let who = crate::doctor::owner_of(address.port());
     let who = who.map_or("somebody else".to_owned(), |who| format!("process {} ({})", who.pid, who.command));
-    let told = format!("{address} is taken by {who}; stop it, or publish another port in the compose file");
+    let elsewhere = crate::doctor::elsewhere(listener, address.port());
+    let told = format!("{address} is taken by {who}; stop it, or {elsewhere}");
     // The error stays below it: it has the code.
     anyhow::Error::new(error).context(told)
 }
