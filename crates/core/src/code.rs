@@ -166,6 +166,7 @@ codes! {
     ACME_UNREACHABLE = 707, "The certificate authority cannot be reached";
     DNS_HOOK = 708, "The program that writes DNS records failed";
     CERTIFICATE_ENDS = 709, "A certificate ends soon and could not be renewed";
+    CERTIFICATE_OF_DEVELOPMENT = 710, "Clients elsewhere do not trust the certificate";
 }
 
 #[cfg(test)]

@@ -87,6 +87,7 @@ pub(crate) fn gateway(
                     reader.report.error(code::CONFLICT, reader.span("https"), message);
                 }
                 let tls = reader.tls_with_acme(said, &routes);
+                reader.strangers(&tls, https);
                 let redirected = said.https_redirect.unwrap_or(true);
                 let first = if redirected { vec![Arc::new(redirect(https.port()))] } else { routes.clone() };
                 listeners.push(plain(Serve::Http(first)));
@@ -106,6 +107,21 @@ pub(crate) fn gateway(
         listeners.push(stream);
     }
     listeners
+}
+
+impl Reader<'_> {
+    /// Says it when clients on other machines will be shown a certificate of this machine's own authority.
+    fn strangers(&mut self, tls: &Tls, https: SocketAddr) {
+        if !tls.files.is_empty() || tls.acme.is_some() || https.ip().is_loopback() {
+            return;
+        }
+        let message = format!(
+            "clients of other machines can reach {https}, and will not trust its certificate: this machine's development authority signs it"
+        );
+        let hint = "give the certificate in `tls: { files: … }` or have it made by `tls: { acme: … }`; for development alone, listen at 127.0.0.1";
+        let problem = Problem::notice(code::CERTIFICATE_OF_DEVELOPMENT, message);
+        self.report.add(problem.at(self.span("https")).hint(hint));
+    }
 }
 
 /// Whether any bytes are passed on.

@@ -668,6 +668,25 @@ fn https_is_an_address_with_certificates() {
 }
 
 #[test]
+fn a_development_certificate_for_strangers_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("compose.yaml"), COMPOSE).unwrap();
+    std::fs::write(dir.path().join("a.pem"), "").unwrap();
+    let noticed = |gateway: &str| {
+        let overlay = format!("{{gateway: {gateway}, routes: [{{to: web}}]}}");
+        std::fs::write(dir.path().join("tutti.yaml"), overlay).unwrap();
+        let loaded = load(&LoadOptions { folder: dir.path().to_owned(), ..LoadOptions::default() });
+        let notices = loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false))).notices;
+        notices.render(false).contains("TUT0710")
+    };
+    assert!(noticed("{https: '0.0.0.0:8443'}"));
+    assert!(noticed("{https: '[::]:8443', tls: {min_version: 1.3}}"));
+    assert!(!noticed("{https: 8443}"));
+    assert!(!noticed("{https: '0.0.0.0:8443', tls: {files: [{cert: a.pem, key: a.pem}]}}"));
+    assert!(!noticed("{https: '0.0.0.0:8443', tls: {acme: {hosts: [shop.example.com]}}}"));
+}
+
+#[test]
 fn credentials_and_conditions() {
     use tutti_ports::routing::{KeySource, Place};
 
