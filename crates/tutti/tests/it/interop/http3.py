@@ -128,6 +128,12 @@ class Client(QuicConnectionProtocol):
     def answer(self, stream):
         return self.answers.setdefault(stream, Answer())
 
+    def datagram_received(self, data, addr):
+        super().datagram_received(data, addr)
+        # The library tells of an end only some round trips later, of which a busy machine makes many seconds.
+        if self._quic._close_event is not None and not self.gone.done():
+            self.gone.set_result(self._quic._close_event.error_code)
+
     def quic_event_received(self, event):
         if isinstance(event, ConnectionTerminated):
             if not self.gone.done():
