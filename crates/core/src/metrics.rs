@@ -2,11 +2,12 @@
 //!
 //! Names are `tutti_<room>_<noun>_<unit>[_total]`. A metric with labels is a [`Family`], whose
 //! children are made on first use and bounded by [`Family::MAX_CHILDREN`]; what comes after goes to
-//! one child labelled `overflow`, so that hostile input cannot fill the memory.
+//! one child labelled `overflow`, so that hostile input cannot fill the memory. Children of a family whose names come and go
+//! ([`Family::kept`]) make room when nobody holds them any more.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A number that only grows.
@@ -141,15 +142,19 @@ impl Sample for Histogram {
 #[derive(Debug, Default)]
 pub struct Family<M> {
     children: RwLock<BTreeMap<String, Arc<M>>>,
+    /// How many look-ups without room to wait before room is looked for again.
+    sweep_after: AtomicUsize,
 }
 
 impl<M: Default> Family<M> {
     /// Most label combinations that one family keeps.
     pub const MAX_CHILDREN: usize = 2_000;
 
+    const SWEEP_EVERY: usize = Self::MAX_CHILDREN / 16;
+
     /// An empty family.
     pub const fn new() -> Self {
-        Self { children: RwLock::new(BTreeMap::new()) }
+        Self { children: RwLock::new(BTreeMap::new()), sweep_after: AtomicUsize::new(0) }
     }
 
     /// The child with these labels; keep it, the look-up is not for the hot path.
@@ -158,8 +163,38 @@ impl<M: Default> Family<M> {
         if let Some(child) = self.children.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Arc::clone(child);
         }
+        Self::place(&mut self.children.write().unwrap_or_else(PoisonError::into_inner), key)
+    }
+
+    /// As [`with`](Self::with), for a child that the caller holds as long as it is counted: where there is no room, those that nobody
+    /// holds any more make it, and their numbers are gone.
+    pub fn kept(&self, labels: &[(&str, &str)]) -> Arc<M> {
+        let key = render_labels(labels);
         let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
-        let key = if children.len() < Self::MAX_CHILDREN { key } else { "overflow=\"true\"".to_owned() };
+        if children.len() >= Self::MAX_CHILDREN && !children.contains_key(&key) {
+            self.sweep(&mut children);
+        }
+        Self::place(&mut children, key)
+    }
+
+    /// Takes out what nobody holds. Where there was little of that, not soon again: a look-up takes a few steps on average.
+    fn sweep(&self, children: &mut BTreeMap<String, Arc<M>>) {
+        let wait = self.sweep_after.load(Ordering::Relaxed);
+        if wait > 0 {
+            return self.sweep_after.store(wait - 1, Ordering::Relaxed);
+        }
+        children.retain(|_, child| Arc::strong_count(child) > 1);
+        if Self::MAX_CHILDREN.saturating_sub(children.len()) < Self::SWEEP_EVERY {
+            self.sweep_after.store(Self::SWEEP_EVERY, Ordering::Relaxed);
+        }
+    }
+
+    fn place(children: &mut BTreeMap<String, Arc<M>>, key: String) -> Arc<M> {
+        let key = if children.len() < Self::MAX_CHILDREN || children.contains_key(&key) {
+            key
+        } else {
+            "overflow=\"true\"".to_owned()
+        };
         Arc::clone(children.entry(key).or_default())
     }
 }
@@ -192,6 +227,25 @@ impl Page {
         self.head::<M>(name, help);
         for (labels, child) in family.children.read().unwrap_or_else(PoisonError::into_inner).iter() {
             child.write(name, labels, &mut self.text);
+        }
+    }
+
+    /// Adds a metric that is a part of each child of a family: `parts` gives those of one, each with labels of its own (`class="2xx"`, or
+    /// none) to come after the child's.
+    pub fn part<M, S: Sample>(
+        &mut self,
+        name: &str,
+        help: &str,
+        family: &Family<M>,
+        parts: impl Fn(&M, &mut dyn FnMut(&str, &S)),
+    ) {
+        self.head::<S>(name, help);
+        let text = &mut self.text;
+        for (labels, child) in family.children.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            parts(child, &mut |own, sample| {
+                let comma = if own.is_empty() || labels.is_empty() { "" } else { "," };
+                sample.write(name, &format!("{labels}{comma}{own}"), text);
+            });
         }
     }
 
@@ -237,5 +291,40 @@ mod tests {
             family.with(&[("n", &n.to_string())]).inc();
         }
         assert_eq!(family.children.read().unwrap().len(), Family::<Counter>::MAX_CHILDREN + 1);
+    }
+
+    #[test]
+    fn names_that_come_and_go_do_not_use_up_the_room() {
+        let family = Family::<Counter>::new();
+        let held = family.kept(&[("n", "held")]);
+        held.inc();
+        for n in 0..Family::<Counter>::MAX_CHILDREN * 2 {
+            family.kept(&[("n", &n.to_string())]).inc();
+        }
+        assert!(!family.children.read().unwrap().contains_key("overflow=\"true\""));
+        let all: Vec<_> =
+            (0..Family::<Counter>::MAX_CHILDREN).map(|n| family.kept(&[("m", &n.to_string())])).collect();
+        all.iter().for_each(|one| one.inc());
+        let children = family.children.read().unwrap();
+        assert_eq!(children.len(), Family::<Counter>::MAX_CHILDREN + 1);
+        assert_eq!((children["n=\"held\""].get(), children["overflow=\"true\""].get()), (1, 1));
+        drop(children);
+        // Who is there is found again, room or not.
+        assert!(
+            Arc::ptr_eq(&held, &family.kept(&[("n", "held")]))
+                && Arc::ptr_eq(&held, &family.with(&[("n", "held")]))
+        );
+    }
+
+    #[test]
+    fn a_part_of_a_child_has_labels_of_its_own() {
+        let family = Family::<[Counter; 2]>::new();
+        family.with(&[("a", "1")])[1].add(3);
+        let mut page = Page::default();
+        page.part("t_total", "T.", &family, |child, show| {
+            show("b=\"x\"", &child[0]);
+            show("", &child[1]);
+        });
+        assert!(page.finish().ends_with("t_total{a=\"1\",b=\"x\"} 0\nt_total{a=\"1\"} 3\n"));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tutti_core::Origin;
 use tutti_core::metrics::{Counter, Family, Gauge, Histogram, Page};
 
 use crate::resilience::gate::Counters;
@@ -11,11 +12,9 @@ use crate::resilience::gate::Counters;
 /// All metrics of one engine.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    requests: Family<Counter>,
-    durations: Family<Histogram>,
+    routes: Family<Red>,
     names: RwLock<Names>,
-    upstream_requests: Family<Counter>,
-    upstream_durations: Family<Histogram>,
+    services: Family<Red>,
     faults: Family<Counter>,
     handshakes: Family<Counter>,
     proxy_headers: Family<Counter>,
@@ -108,39 +107,87 @@ impl Names {
     }
 }
 
+/// Rate, errors and duration of a route or service: one piece of memory that is written without a lock.
+#[derive(Debug, Default)]
+struct Red {
+    /// By status class, 1xx to 5xx.
+    classes: [Counter; 5],
+    /// By whose fault it was, as in [`ORIGINS`].
+    errors: [Counter; 3],
+    /// Without an answer, of services.
+    unanswered: Counter,
+    duration: Histogram,
+}
+
+impl Red {
+    fn answered(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        if let Some(counter) = self.classes.get(class) {
+            counter.inc();
+        }
+        self.duration.record(took);
+    }
+
+    fn failed(&self, origin: Origin) {
+        let [client, us, upstream] = &self.errors;
+        match origin {
+            Origin::Client => client.inc(),
+            Origin::Us => us.inc(),
+            Origin::Upstream => upstream.inc(),
+        }
+    }
+}
+
 /// The counters of one route, looked up once.
 #[derive(Debug)]
 pub struct RouteMetrics {
     /// Its listener and name, for [`Metrics::name`].
     pub number: u32,
-    /// By status class, 1xx to 5xx.
-    classes: [Arc<Counter>; 5],
-    duration: Arc<Histogram>,
+    red: Arc<Red>,
 }
 
 impl RouteMetrics {
-    /// Counts an answered request.
-    pub fn record(&self, status: u16, duration: Duration) {
-        let class = usize::from(status / 100).clamp(1, 5) - 1;
-        if let Some(counter) = self.classes.get(class) {
-            counter.inc();
+    /// Counts a request, and whose fault it was if it failed.
+    pub fn record(&self, status: u16, failed: Option<Origin>, took: Duration) {
+        self.red.answered(status, took);
+        if let Some(origin) = failed {
+            self.red.failed(origin);
         }
-        self.duration.record(duration);
     }
 }
 
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The counters of one service, looked up once.
+#[derive(Debug)]
+pub struct ServiceMetrics(Arc<Red>);
+
+impl ServiceMetrics {
+    /// Counts an answer; 5xx is an error of the service.
+    pub fn answered(&self, status: u16, took: Duration) {
+        self.0.answered(status, took);
+        if status >= 500 {
+            self.0.failed(Origin::Upstream);
+        }
+    }
+
+    /// Counts a request that got no whole answer; how long that took, unless there was nobody to ask.
+    pub fn unanswered(&self, took: Option<Duration>) {
+        self.0.unanswered.inc();
+        self.0.failed(Origin::Upstream);
+        if let Some(took) = took {
+            self.0.duration.record(took);
+        }
+    }
+}
+
+const CLASSES: [&str; 5] =
+    [r#"class="1xx""#, r#"class="2xx""#, r#"class="3xx""#, r#"class="4xx""#, r#"class="5xx""#];
+const ORIGINS: [&str; 3] = [r#"origin="client""#, r#"origin="tutti""#, r#"origin="upstream""#];
 
 impl Metrics {
     /// The counters of a route.
     pub fn route(&self, listener: &str, route: &str) -> RouteMetrics {
-        let with = |class| self.requests.with(&[("listener", listener), ("route", route), ("class", class)]);
         let number = self.names.write().unwrap_or_else(PoisonError::into_inner).number(listener, route);
-        RouteMetrics {
-            number,
-            classes: CLASSES.map(with),
-            duration: self.durations.with(&[("listener", listener), ("route", route)]),
-        }
+        RouteMetrics { number, red: self.routes.kept(&[("listener", listener), ("route", route)]) }
     }
 
     /// The listener and route of a number; the route is empty for requests that no route took.
@@ -150,13 +197,8 @@ impl Metrics {
     }
 
     /// The counters of a service.
-    pub fn service(&self, service: &str) -> RouteMetrics {
-        let with = |class| self.upstream_requests.with(&[("service", service), ("class", class)]);
-        RouteMetrics {
-            number: 0,
-            classes: CLASSES.map(with),
-            duration: self.upstream_durations.with(&[("service", service)]),
-        }
+    pub fn service(&self, service: &str) -> ServiceMetrics {
+        ServiceMetrics(self.services.kept(&[("service", service)]))
     }
 
     /// What the gate before a `route` or `service` tells.
@@ -228,29 +270,42 @@ impl Metrics {
         page.one("tutti_proxy_fallbacks_total", "Requests that a fallback answered.", &self.fallbacks);
     }
 
+    /// Writes rate, errors and duration of routes and services.
+    fn write_red(&self, page: &mut Page) {
+        let classes = |red: &Red, show: &mut dyn FnMut(&str, &Counter)| {
+            CLASSES.iter().zip(&red.classes).for_each(|(class, counter)| show(class, counter));
+        };
+        let help = "Requests answered, by route and status class.";
+        page.part("tutti_proxy_requests_total", help, &self.routes, classes);
+        let help = "Requests that failed, by route and by whose fault it was.";
+        page.part("tutti_proxy_request_errors_total", help, &self.routes, |red, show| {
+            ORIGINS.iter().zip(&red.errors).for_each(|(origin, counter)| show(origin, counter));
+        });
+        let help = "Time from a request's head to its response's last byte.";
+        page.part("tutti_proxy_request_duration_seconds", help, &self.routes, |red, show| {
+            show("", &red.duration);
+        });
+        let help = "Requests to a service, by the status class of its answer, or none.";
+        page.part("tutti_proxy_upstream_requests_total", help, &self.services, |red, show| {
+            classes(red, show);
+            show(r#"class="none""#, &red.unanswered);
+        });
+        let help =
+            "Requests that a service failed: answered with 5xx, late, not at all, or nobody was there.";
+        page.part("tutti_proxy_upstream_errors_total", help, &self.services, |red, show| {
+            let [_, _, upstream] = &red.errors;
+            show("", upstream);
+        });
+        let help = "Time from the first try to the last byte of a service's answer, or to its failure.";
+        page.part("tutti_proxy_upstream_duration_seconds", help, &self.services, |red, show| {
+            show("", &red.duration);
+        });
+    }
+
     /// Writes everything.
     pub fn write(&self, page: &mut Page) {
         self.write_health(page);
-        page.family(
-            "tutti_proxy_requests_total",
-            "Requests answered, by route and status class.",
-            &self.requests,
-        );
-        page.family(
-            "tutti_proxy_request_duration_seconds",
-            "Time from a request's head to its response's last byte.",
-            &self.durations,
-        );
-        page.family(
-            "tutti_proxy_upstream_requests_total",
-            "Requests that a service answered, by status class.",
-            &self.upstream_requests,
-        );
-        page.family(
-            "tutti_proxy_upstream_duration_seconds",
-            "Time a service took for a request, with its retries.",
-            &self.upstream_durations,
-        );
+        self.write_red(page);
         page.family("tutti_proxy_faults_total", "Requests that got no answer from a service.", &self.faults);
         self.write_connections(page);
         page.one("tutti_proxy_retries_total", "Tries after a request's first.", &self.retries);

@@ -50,8 +50,10 @@ pub async fn call(worker: &Worker, question: &Question) -> Result<Answer, NoAnsw
     let late = || format!("there was no answer within {:?}", began.elapsed());
     let answer = asked.unwrap_or_else(|_| Err(late()));
     if let Some(cluster) = worker.snapshot().clusters.get(question.target.slot) {
-        let status = answer.as_ref().map_or(504, |answer| answer.response.status().as_u16());
-        cluster.metrics.record(status, began.elapsed());
+        match &answer {
+            Ok(answer) => cluster.metrics.answered(answer.response.status().as_u16(), began.elapsed()),
+            Err(_) => cluster.metrics.unanswered(Some(began.elapsed())),
+        }
     }
     answer
 }

@@ -20,7 +20,7 @@ use crate::explain::diary::Diary;
 use crate::explain::record::{Record, Text, Trail, Trouble};
 use crate::grpc::ending::Broke;
 use crate::guard::Guarded;
-use crate::metrics::{Metrics, RouteMetrics};
+use crate::metrics::{Metrics, ServiceMetrics};
 use crate::model::trace::Context;
 use crate::resilience::gate::Permit;
 use crate::snapshot::plan::{ListenerPlan, RoutePlan};
@@ -142,8 +142,10 @@ pub struct Entry {
     pub client: Option<IpAddr>,
     /// The route.
     pub route: Option<Arc<RoutePlan>>,
-    /// The service's counters.
-    pub service: Option<Arc<RouteMetrics>>,
+    /// The counters of the service that is asked.
+    pub service: Option<Arc<ServiceMetrics>>,
+    /// How many tries there were at others before.
+    pub tried: usize,
     /// The instance tried last, counted as busy as long as this lives.
     pub chosen: Option<InFlight>,
     /// The place on a shared connection.
@@ -225,6 +227,7 @@ impl Entry {
             client: connection.peer.socket_addr().map(|peer| peer.ip()),
             route: None,
             service: None,
+            tried: 0,
             chosen: None,
             place: None,
             permits: Permits::default(),
@@ -296,6 +299,34 @@ impl Entry {
         }
     }
 
+    /// Counts what has become of the request at the service that was asked last: a status, or whose fault it is that there is none.
+    pub fn settle(&mut self, became: Result<u16, Origin>, now: Instant) {
+        let Some(service) = self.service.take() else { return };
+        let (whole, first) =
+            (now.saturating_duration_since(self.started), self.trail.tries().get(self.tried));
+        let took = first.map(|one| whole.saturating_sub(Duration::from_micros(u64::from(one.began_us))));
+        match became {
+            Ok(status) => service.answered(status, took.unwrap_or(whole)),
+            Err(Origin::Upstream) => service.unanswered(took),
+            // A client that leaves, or what we refuse, says nothing of the service.
+            Err(Origin::Client | Origin::Us) => {}
+        }
+    }
+
+    /// Counts it at its route and its service.
+    fn count(&mut self, now: Instant) {
+        let duration = now.saturating_duration_since(self.started);
+        let blamed = self.fault.map(|(_, origin)| origin);
+        // What a service answers with 5xx is its error, though nothing has failed on the way.
+        let own = (self.status >= 500 && self.trail.slot != 0).then_some(Origin::Upstream);
+        let metrics = match &self.route {
+            Some(route) => &route.metrics,
+            None => &*self.listener.unmatched,
+        };
+        metrics.record(self.status, blamed.or(own), duration);
+        self.settle(blamed.map_or(Ok(self.status), Err), now);
+    }
+
     fn log(&self, duration: Duration) {
         let code = self.fault.map(|(code, _)| code.to_string());
         let cut = self.is_cut();
@@ -329,7 +360,8 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let duration = self.started.elapsed();
+        let now = Instant::now();
+        let duration = now.saturating_duration_since(self.started);
         if self.status == CLIENT_GONE && self.fault.is_none() {
             self.fault = Some((code::CLIENT_GONE, Origin::Client));
         }
@@ -339,18 +371,10 @@ impl Drop for Entry {
         if let Some(fault) = self.broke.as_ref().and_then(Broke::fault) {
             self.fault.get_or_insert(fault);
         }
+        self.count(now);
         let metrics = &self.recorder.metrics;
         self.recorder.under_way.fetch_sub(1, Ordering::Relaxed);
         metrics.in_flight.add(-1);
-        match &self.route {
-            Some(route) => route.metrics.record(self.status, duration),
-            None => self.listener.unmatched.record(self.status, duration),
-        }
-        if let Some(service) = &self.service
-            && self.fault.is_none()
-        {
-            service.record(self.status, duration);
-        }
         if let Some((code, origin)) = self.fault {
             metrics.fault(code, origin);
         }

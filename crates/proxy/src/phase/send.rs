@@ -45,9 +45,13 @@ pub async fn to(
     }
     let worker = exchange.worker;
     exchange.entry.trail.slot = u32::try_from(target.slot + 1).unwrap_or(0);
+    let gate = worker.snapshot().clusters.get(target.slot).and_then(|cluster| {
+        exchange.entry.service = Some(Arc::clone(&cluster.metrics));
+        exchange.entry.tried = exchange.entry.trail.tries().len();
+        cluster.gate.clone()
+    });
     let _permit = observe::admit(worker, target.slot)?;
     let asked = choose::asked(exchange, target.slot, worker.begin(target.slot));
-    let gate = worker.snapshot().clusters.get(target.slot).and_then(|cluster| cluster.gate.clone());
     if let Some(gate) = gate {
         exchange.entry.permits.upstream = Some(Box::pin(shield::enter(exchange, &gate)).await?);
     }
@@ -59,9 +63,6 @@ pub async fn to(
     let mut unsent = Some(request);
     let mut round = Round::begin(exchange, route, asked);
     let mut chosen = choose::first(worker, target.slot, asked, round.deadline).await?;
-    if let Some(cluster) = worker.snapshot().clusters.get(target.slot) {
-        exchange.entry.service = Some(Arc::clone(&cluster.metrics));
-    }
     loop {
         let endpoint = Arc::clone(chosen.endpoint());
         exchange.entry.chosen = Some(chosen);

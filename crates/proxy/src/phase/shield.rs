@@ -1,6 +1,8 @@
 //! Around phases 6 to 8, on routes that say what they do when things go wrong: how much a request matters, whether there is
 //! room for it, faults on purpose, and what is answered when the service cannot.
 
+use std::time::Instant;
+
 use http::{HeaderValue, Response, StatusCode};
 use tutti_core::{Code, Kind, Origin, code};
 use tutti_net::{Body, Reset};
@@ -130,8 +132,14 @@ async fn instead(
     kept: Option<Kept>,
     result: Result<Response<Body>, Stop>,
 ) -> Result<Response<Body>, Stop> {
+    let became = match &result {
+        Ok(response) => Ok(response.status().as_u16()),
+        Err(Stop::Answer(_)) => Err(Origin::Us),
+        Err(Stop::Fail(fault)) => Err(fault.origin),
+    };
     let answer = match &fallback.to {
         FallbackTo::Answer { status, body, content_type } => {
+            exchange.entry.settle(became, Instant::now());
             let mut response = Response::new(Body::full(body.clone()));
             *response.status_mut() = *status;
             response.headers_mut().insert("content-type", content_type.clone());
@@ -142,6 +150,7 @@ async fn instead(
             let Some(again) = kept.and_then(|kept| kept.again()) else { return result };
             // What it answered, and the room that it took, are nobody's concern any more.
             drop(result);
+            exchange.entry.settle(became, Instant::now());
             exchange.entry.permits.upstream = None;
             exchange.request = again;
             filter::run(exchange, route)?;

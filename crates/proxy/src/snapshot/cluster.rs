@@ -15,7 +15,7 @@ use super::gates::Gates;
 use super::members::{self, Member};
 use crate::config::Options;
 use crate::explain::names::{Named, Names};
-use crate::metrics::{Metrics, RouteMetrics};
+use crate::metrics::{Metrics, ServiceMetrics};
 use crate::model::balance::{Picker, hash, priority};
 use crate::model::budget::Allowance;
 use crate::resilience::gate::Gate;
@@ -47,7 +47,7 @@ pub struct Cluster {
     /// Who waits before it, if it takes only so many requests at a time.
     pub gate: Option<Arc<Gate>>,
     /// The service's counters.
-    pub metrics: Arc<RouteMetrics>,
+    pub metrics: Arc<ServiceMetrics>,
     /// How it is called.
     pub policy: Arc<Upstream>,
     /// How an instance is chosen.
@@ -127,7 +127,7 @@ struct Place {
     service: ServiceName,
     port: u16,
     subset: Option<Subset>,
-    metrics: Arc<RouteMetrics>,
+    metrics: Arc<ServiceMetrics>,
     guard: Arc<Guard>,
     pickers: Vec<Made>,
 }

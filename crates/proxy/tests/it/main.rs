@@ -33,6 +33,7 @@ mod injected;
 mod interop;
 mod live;
 mod logged;
+mod metrics;
 mod mirror;
 mod openapi;
 mod overload;
