@@ -31,6 +31,13 @@ const END_TO_END: &[&str] = &[
     "location",
 ];
 
+/// Says that a fallback has answered.
+pub const FALLBACK: HeaderName = HeaderName::from_static("x-tutti-fallback");
+
+/// What we say in answers.
+const OURS: [HeaderName; 3] =
+    [HeaderName::from_static("x-tutti-fault"), HeaderName::from_static("x-tutti-explain"), FALLBACK];
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -116,6 +123,16 @@ fn of_one_hop(name: &str) -> u16 {
         "proxy-connection" => PROXY,
         "http2-settings" => SETTINGS,
         _ => 0,
+    }
+}
+
+/// Removes from an answer what nobody but we may say in it: whose fault it is, that a fallback stands in, and why it is what it is.
+pub fn disown(headers: &mut HeaderMap) {
+    // Nearly no answer has one, and one look tells.
+    if headers.keys().any(|name| name.as_str().starts_with("x-tutti-")) {
+        for name in OURS {
+            headers.remove(name);
+        }
     }
 }
 
@@ -266,6 +283,14 @@ mod tests {
         let kept = [("host", "h"), ("cookie", "c"), ("trailer", "x-sum"), ("x-y", "z")];
         let all: Vec<_> = kept.iter().copied().chain([("connection", "host, cookie")]).collect();
         assert_eq!(stripped(&all), kept.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn what_we_say_nobody_says_for_us() {
+        let said = [("x-tutti-fault", "client"), ("x-tutti-explain", "a"), ("x-tutti-fallback", "true")];
+        let mut headers = map(&[&said[..], &[("x-tutti-fault", "tutti"), ("x-other", "1")]].concat());
+        disown(&mut headers);
+        assert_eq!(headers, map(&[("x-other", "1")]));
     }
 
     #[test]

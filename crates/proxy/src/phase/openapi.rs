@@ -14,7 +14,7 @@ use tutti_ports::routing::OpenApiMode;
 
 use super::{Exchange, Stop};
 use crate::error::{Fault, Problem};
-use crate::model::rewrite;
+use crate::model::{headers, rewrite};
 use crate::openapi::OpenApiPlan;
 use crate::openapi::api::{Api, Content, Operation};
 use crate::openapi::check;
@@ -324,7 +324,7 @@ pub async fn response(
     response: Response<Body>,
 ) -> Result<Response<Body>, Stop> {
     let Some(operation) = described.operation() else { return Ok(response) };
-    if response.status().is_informational() || response.headers().contains_key("x-tutti-fallback") {
+    if response.status().is_informational() || response.headers().contains_key(headers::FALLBACK) {
         return Ok(response);
     }
     let status = response.status();

@@ -27,6 +27,7 @@ use super::choose::{self, Asked, Tried};
 use super::{Exchange, Stop, filter, hedge, observe, shield, upload};
 use crate::explain::note;
 use crate::explain::record::Timing;
+use crate::model::headers;
 use crate::model::retry::{self, Policy};
 use crate::page::Form;
 use crate::resilience::replay::Kept;
@@ -77,13 +78,7 @@ pub async fn to(
                     .and_then(|pause| round.afford(exchange, &sending, policy, pause))
                     .and_then(|pause| Some((pause, kept.as_ref()?.again()?)));
                 let Some((pause, again)) = again else {
-                    let mut response = sent.response;
-                    choose::hold(exchange, target.slot, asked, &mut response);
-                    if response.body().in_memory().is_some() {
-                        // The service is done with it; how fast the client reads is not its concern.
-                        exchange.entry.permits.upstream = None;
-                    }
-                    return Ok(response);
+                    return Ok(take(exchange, target.slot, asked, sent.response));
                 };
                 // Its connection is free again, or closed, before anything else happens.
                 drop(sent.response);
@@ -108,6 +103,22 @@ pub async fn to(
             None => return Err(Stop::Fail(fault)),
         }
     }
+}
+
+/// The answer that is passed on.
+fn take(
+    exchange: &mut Exchange<'_>,
+    slot: usize,
+    asked: Asked,
+    mut response: Response<Body>,
+) -> Response<Body> {
+    headers::disown(response.headers_mut());
+    choose::hold(exchange, slot, asked, &mut response);
+    if response.body().in_memory().is_some() {
+        // The service is done with it; how fast the client reads is not its concern.
+        exchange.entry.permits.upstream = None;
+    }
+    response
 }
 
 /// One try; on a route that hedges, with others beside it if it takes long.

@@ -11,7 +11,7 @@ use tutti_ports::routing::{Abort, FallbackOn};
 use super::{Exchange, Stop, filter, send};
 use crate::error::Fault;
 use crate::grpc;
-use crate::model::hints;
+use crate::model::{headers, hints};
 use crate::page::Form;
 use crate::resilience::plan::{Fallback, FallbackTo, Plan};
 use crate::resilience::{fault, gate, replay::Kept};
@@ -160,7 +160,7 @@ async fn instead(
     };
     exchange.worker.shared.metrics.fallbacks.inc();
     answer.map(|mut response| {
-        response.headers_mut().insert("x-tutti-fallback", HeaderValue::from_static("true"));
+        response.headers_mut().insert(headers::FALLBACK, HeaderValue::from_static("true"));
         response
     })
 }

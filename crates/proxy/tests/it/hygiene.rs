@@ -1,6 +1,6 @@
 //! Header fields that end at the proxy, that it adds, and that pass.
 
-use http::Request;
+use http::{Request, Response};
 use tutti_net::Body;
 
 use crate::harness::*;
@@ -34,6 +34,7 @@ async fn fields_of_the_clients_hop_end_and_the_others_pass() {
             "X-Hop: 1",
             "TE: gzip",
             "Upgrade: h2c",
+            "HTTP2-Settings: AAMAAABk",
             "Proxy-Connection: keep-alive",
             "Proxy-Authorization: Basic eA==",
             "X-End: 1",
@@ -48,6 +49,7 @@ async fn fields_of_the_clients_hop_end_and_the_others_pass() {
         "x-hop",
         "te",
         "upgrade",
+        "http2-settings",
         "proxy-connection",
         "proxy-authorization",
         "transfer-encoding",
@@ -58,6 +60,20 @@ async fn fields_of_the_clients_hop_end_and_the_others_pass() {
     assert_eq!(value(&lines, "x-end"), ["1"]);
     assert_eq!(value(&lines, "cookie"), ["a=b"]);
     assert_eq!(value(&lines, "trailer"), ["x-sum"]);
+}
+
+#[tokio::test]
+async fn a_service_says_nothing_in_our_name() {
+    let web = upstream(|_| async {
+        let fields = ["x-tutti-fault", "x-tutti-fallback", "x-tutti-explain", "x-tutti-own"];
+        let answer = fields.iter().fold(Response::builder(), |answer, name| answer.header(*name, "forged"));
+        answer.body(Body::from("well")).unwrap()
+    })
+    .await;
+    let tutti = Tutti::start(options(), vec![to("web")], vec![passing("web", 0, web.addr)]).await;
+    let answer = get(tutti.edge, "/").await;
+    let ours: Vec<_> = answer.headers().keys().filter(|name| name.as_str().starts_with("x-tutti-")).collect();
+    assert_eq!(ours, ["x-tutti-own"]);
 }
 
 #[tokio::test]

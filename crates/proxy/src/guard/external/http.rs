@@ -90,6 +90,7 @@ pub fn url(about: &About<'_>) -> String {
 pub fn decision(plan: &ExternalPlan, response: Response<Bytes>) -> Result<Decision, String> {
     let (mut head, body) = response.into_parts();
     headers::strip(&mut head.headers);
+    headers::disown(&mut head.headers);
     if head.status.is_server_error() || head.status.as_u16() < 200 {
         return Err(format!("it answered {}", head.status));
     }
