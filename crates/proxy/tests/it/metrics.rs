@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use http::{Request, Response, StatusCode};
 use tutti_net::Body;
-use tutti_ports::routing::{Match, PathMatch, Route};
+use tutti_ports::routing::{Fallback, FallbackOn, FallbackTo, Match, PathMatch, Resilience, Route};
 
 use crate::harness::*;
 
@@ -20,8 +20,8 @@ fn page(tutti: &Tutti) -> String {
     page.finish()
 }
 
-/// A data plane that was asked for what goes well, what fails, what nobody answers, and what there is no route for; its page, when all
-/// four are counted.
+/// A data plane that was asked for what goes well, what fails, what nobody answers, what a fallback answers, and what there is no route
+/// for; its page, when all are counted.
 async fn used() -> String {
     let web = upstream(|request: Request<Body>| async move {
         let mut answer = Response::new(Body::from("well"));
@@ -31,10 +31,19 @@ async fn used() -> String {
         answer
     })
     .await;
-    let routes = vec![below("a", "/a", "web"), below("b", "/b", "gone")];
-    let instances = vec![passing("web", 0, web.addr), passing("gone", 0, nobody().await)];
+    let instead =
+        FallbackTo::Answer { status: 200, body: b"later".to_vec(), content_type: "text/plain".into() };
+    let fallback = Some(Fallback { on: vec![FallbackOn::ConnectFailure], to: instead });
+    let resilience = Resilience { fallback, ..Resilience::default() }.into();
+    let hidden = Route { resilience, ..below("d", "/d", "lost") };
+    let routes = vec![below("a", "/a", "web"), below("b", "/b", "gone"), hidden];
+    let instances = vec![
+        passing("web", 0, web.addr),
+        passing("gone", 0, nobody().await),
+        passing("lost", 0, nobody().await),
+    ];
     let tutti = Tutti::start(options(), routes, instances).await;
-    for (path, status) in [("/a", 200), ("/a/fails", 503), ("/b", 502), ("/c", 404)] {
+    for (path, status) in [("/a", 200), ("/a/fails", 503), ("/b", 502), ("/c", 404), ("/d", 200)] {
         assert_eq!(get(tutti.edge, path).await.status().as_u16(), status, "{path}");
     }
     // A request is counted when its last byte is gone, which its client may know earlier.
@@ -62,6 +71,10 @@ async fn rate_errors_and_duration_are_counted_by_route_and_service() {
         r#"tutti_proxy_request_errors_total{listener="edge",route="",origin="client"} 1"#,
         r#"tutti_proxy_request_duration_seconds_count{listener="edge",route="a"} 2"#,
         r#"tutti_proxy_request_duration_seconds_bucket{listener="edge",route="a",le="+Inf"} 2"#,
+        r#"tutti_proxy_requests_total{listener="edge",route="d",class="2xx"} 1"#,
+        r#"tutti_proxy_request_errors_total{listener="edge",route="d",origin="upstream"} 0"#,
+        r#"tutti_proxy_upstream_requests_total{service="lost",class="2xx"} 0"#,
+        r#"tutti_proxy_upstream_requests_total{service="lost",class="none"} 1"#,
         r#"tutti_proxy_upstream_requests_total{service="web",class="5xx"} 1"#,
         r#"tutti_proxy_upstream_errors_total{service="web"} 1"#,
         r#"tutti_proxy_upstream_errors_total{service="gone"} 1"#,
@@ -119,16 +132,16 @@ async fn the_expressions_of_the_documentation_say_what_happened() {
     let (_, block) = table.split_once("```promql\n").unwrap();
     let (block, _) = block.split_once("```").unwrap();
     let expressions: Vec<_> = block.lines().filter(|line| !line.starts_with('#')).collect();
-    let of_routes = [r#"{route="a"}"#, r#"{route="b"}"#, "{}"];
-    let of_services = [r#"{service="web"}"#, r#"{service="gone"}"#];
+    let of_routes = [r#"{route="a"}"#, r#"{route="b"}"#, r#"{route="d"}"#, "{}"];
+    let of_services = [r#"{service="web"}"#, r#"{service="gone"}"#, r#"{service="lost"}"#];
     // A duration is not known, only that there is one.
     let expected = [
-        ("round(", ", 0.001)", of_routes.iter().zip(&[2.0, 1.0, 1.0][..])),
-        ("round(", ", 0.001)", of_routes.iter().zip(&[0.5, 1.0, 0.0][..])),
-        ("(", ") > bool 0", of_routes.iter().zip(&[1.0, 1.0, 1.0][..])),
-        ("round(", ", 0.001)", of_services.iter().zip(&[2.0, 1.0][..])),
-        ("round(", ", 0.001)", of_services.iter().zip(&[0.5, 1.0][..])),
-        ("(", ") > bool 0", of_services.iter().zip(&[1.0, 1.0][..])),
+        ("round(", ", 0.001)", of_routes.iter().zip(&[2.0, 1.0, 1.0, 1.0][..])),
+        ("round(", ", 0.001)", of_routes.iter().zip(&[0.5, 1.0, 0.0, 0.0][..])),
+        ("(", ") > bool 0", of_routes.iter().zip(&[1.0; 4][..])),
+        ("round(", ", 0.001)", of_services.iter().zip(&[2.0, 1.0, 1.0][..])),
+        ("round(", ", 0.001)", of_services.iter().zip(&[0.5, 1.0, 1.0][..])),
+        ("(", ") > bool 0", of_services.iter().zip(&[1.0; 3][..])),
     ];
     assert_eq!(expressions.len(), expected.len());
     // As if it happened again each second, for ten minutes.
