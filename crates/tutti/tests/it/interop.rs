@@ -155,7 +155,11 @@ fn testssl() {
     command.arg("--add-ca").arg(home.path().join("tutti/authority/root.pem"));
     command.arg("--jsonfile").arg(&found).arg(format!("localhost:{secure}"));
     let output = command.output().unwrap();
-    let found: Value = serde_json::from_slice(&std::fs::read(&found).unwrap()).unwrap();
+    let found = std::fs::read(&found).unwrap();
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("testssl.json");
+    std::fs::write(&all, &found).unwrap();
+    println!("testssl.sh: all that it says is in {}", all.display());
+    let found: Value = serde_json::from_slice(&found).unwrap();
     let found = found.as_array().unwrap();
     let is_weak = |finding: &&Value| !["OK", "INFO"].iter().any(|fine| finding["severity"] == *fine);
     let mut weak = Vec::new();
