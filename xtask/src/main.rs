@@ -1,9 +1,10 @@
-//! Commands of development: `cargo xtask tidy | test | interop | demo | bench | chaos`. One file for each.
+//! Commands of development: `cargo xtask tidy | test | interop | fuzz | demo | bench | chaos`. One file for each.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod chaos;
 mod demo;
+mod fuzz;
 mod interop;
 mod oracle;
 mod shell;
@@ -28,6 +29,8 @@ enum Command {
     Test(test::Args),
     /// Try the data plane with programs of others.
     Interop(interop::Args),
+    /// Let the parsers read what nobody would send.
+    Fuzz(fuzz::Args),
     /// Build Tutti, start the example shop behind its gateway, and print the address.
     Demo(demo::Args),
     /// Compare with others, as ratios.
@@ -41,6 +44,7 @@ fn main() -> std::process::ExitCode {
         Command::Tidy(args) => tidy::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Interop(args) => interop::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Chaos(args) => chaos::run(&args),

@@ -198,10 +198,25 @@ fn same_family((from, to): (SocketAddr, SocketAddr)) -> (SocketAddr, SocketAddr)
 #[cfg(any(test, fuzzing))]
 pub fn fuzz(data: &[u8]) {
     let whole = read(data);
-    if let Ok(Some((_, length))) = whole {
-        assert!(length <= data.len() && length <= limits::PROXY_HEADER_BYTES);
-        assert_eq!(read(data.get(..length).unwrap_or_default()), whole);
-        assert_eq!(read(data.get(..length - 1).unwrap_or_default()), Ok(None));
+    for cut in [data.len() / 2, data.len().saturating_sub(1), usize::from(data.last().copied().unwrap_or(0))]
+    {
+        match read(data.get(..cut).unwrap_or(data)) {
+            Ok(None) => {}
+            decided => assert_eq!(decided, whole, "more bytes change what was decided"),
+        }
+    }
+    let Ok(Some((header, length))) = &whole else { return };
+    assert!(*length <= data.len() && *length <= limits::PROXY_HEADER_BYTES && may_begin(data));
+    assert_eq!(read(data.get(..*length).unwrap_or_default()), whole);
+    assert_eq!(read(data.get(..length - 1).unwrap_or_default()), Ok(None));
+    let client = match header {
+        Header::Own => None,
+        Header::For { from, to, .. } => Some(same_family((*from, *to))),
+    };
+    for version in [Version::V1, Version::V2] {
+        let written = write(version, client);
+        let again = client.map_or(Header::Own, |(from, to)| Header::For { from, to, told: None });
+        assert_eq!(read(&written), Ok(Some((again, written.len()))), "we would not read what we wrote");
     }
 }
 

@@ -188,8 +188,8 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// What must hold whatever comes: how bytes arrive does not matter, and a name is one that a host could have. For the fuzz
-/// target in `/fuzz`, and for the tests. Panics when it does not hold.
+/// What must hold whatever comes: how bytes arrive does not matter, a name is one that a host could have, and who takes the connection
+/// then reads the same as we did. For the fuzz target in `/fuzz`, and for the tests. Panics when it does not hold.
 #[cfg(any(test, fuzzing))]
 pub fn fuzz(data: &[u8]) {
     let whole = read(data);
@@ -204,6 +204,25 @@ pub fn fuzz(data: &[u8]) {
             Ok(None) => {}
             decided => assert_eq!(decided, whole, "more bytes change what was decided"),
         }
+    }
+    let mut acceptor = rustls::server::Acceptor::default();
+    let mut bytes = data;
+    while !bytes.is_empty() && acceptor.read_tls(&mut bytes).is_ok_and(|read| read > 0) {
+        let accepted = match acceptor.accept() {
+            Ok(None) => continue,
+            Ok(Some(accepted)) => accepted,
+            Err(_) => return,
+        };
+        assert_ne!(whole, Ok(None), "rustls has enough");
+        // We may be stricter.
+        let Ok(Some(hello)) = whole else { return };
+        let theirs = accepted.client_hello();
+        let name = theirs.server_name().map(|name| name.to_ascii_lowercase());
+        let name = name.as_deref().map(|name| name.strip_suffix('.').unwrap_or(name));
+        assert_eq!(hello.sni.as_deref(), name, "rustls reads another name");
+        let protocols: Vec<_> = theirs.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+        assert_eq!(hello.alpn, protocols, "rustls reads other protocols");
+        return;
     }
 }
 

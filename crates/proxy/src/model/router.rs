@@ -282,8 +282,12 @@ fn suffixes(host: &str) -> impl Iterator<Item = &str> {
 }
 
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod made;
 mod rules;
+#[cfg(any(test, fuzzing))]
+mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
