@@ -10,6 +10,7 @@ del sys.path[0]
 # Another one is found only in a folder that is a site of Python's.
 site.addsitedir(sys.argv.pop(1))
 
+from autobahn.websocket import protocol  # noqa: E402
 from autobahntestsuite import fuzzing, wstest  # noqa: E402
 
 
@@ -22,5 +23,16 @@ def patient(original):
 
 for name in ("closeAfter", "killAfter"):
     setattr(fuzzing.FuzzingProtocol, name, patient(getattr(fuzzing.FuzzingProtocol, name)))
+
+reset = protocol.WebSocketClientFactory.resetProtocolOptions
+
+
+def patiently(self):
+    reset(self)
+    # Both are a second: for the answer to a closing frame, and for the end of the connection after it.
+    self.closeHandshakeTimeout = self.serverConnectionDropTimeout = 10
+
+
+protocol.WebSocketClientFactory.resetProtocolOptions = patiently
 
 wstest.run()
