@@ -33,6 +33,16 @@ pub const MODEL_VARIABLE_DEPTH: usize = 32;
 /// Most problems shown for one load of a model; the rest are counted.
 pub const MODEL_PROBLEMS: usize = 100;
 
+/// Largest message between the old and the new process of an upgrade. One of 1,000 instances has about 10 MB, for each has its
+/// environment in it.
+pub const LINK_MESSAGE_BYTES: usize = 256 << 20;
+
+/// Most descriptors with such a message: a socket for each listener and worker, two pipes for each instance.
+pub const LINK_DESCRIPTORS: usize = 1 << 16;
+
+/// Most processes that were upgraded away and still finish their connections. Each has the memory of a whole Tutti.
+pub const UPGRADES_DRAINING: usize = 8;
+
 /// Largest head of an HTTP/1.1 message: request or status line and all fields.
 pub const HTTP_HEAD_BYTES: usize = 64 << 10;
 

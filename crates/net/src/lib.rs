@@ -10,6 +10,7 @@
 //! | [`transport`] | what comes before a connection's first byte of HTTP |
 //! | [`proxy_protocol`] | who a connection is for, told by the proxy in front |
 //! | [`listen`] | [`Listener`]: sockets made the way a server needs them |
+//! | [`link`] | [`Link`]: messages with open descriptors between two processes of ours |
 //! | [`server`] | the accept loops: HTTP ([`serve`], [`serve_local`]) and plain bytes ([`server::serve_streams`]) |
 //! | [`drain`] | telling every connection to end gracefully, and when to cut |
 //! | [`body`] | [`Body`]: every body, in and out, both protocols |
@@ -49,6 +50,7 @@ mod form;
 pub mod h1;
 pub mod h2;
 pub mod h3;
+pub mod link;
 pub mod listen;
 pub mod lodge;
 mod pace;
@@ -70,6 +72,7 @@ pub use body::Body;
 pub use deadline::Deadline;
 pub use drain::{DrainSignal, Drainer};
 pub use error::{BodyError, ConnectError, SendCause, SendError, Stage};
+pub use link::Link;
 pub use listen::{ListenOptions, Listener};
 pub use pace::MinRate;
 pub use server::{ConnectionInfo, Handler, LocalHandler, Protocol, Refusal, serve, serve_local};

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -82,18 +85,46 @@ impl Listener {
         let hidden = hidden_name(path);
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&socket2::SockAddr::unix(&hidden)?)?;
-        let file = SocketFile(hidden.clone());
+        let file = SocketFile::at(hidden.clone());
         std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(options.unix_mode))?;
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         socket.set_nonblocking(true)?;
         std::fs::rename(&hidden, path)?;
-        std::mem::drop(file.moved());
+        file.moved();
         let listener = UnixListener::from_std(socket.into())?;
         Ok(Listener {
-            io: Io::Unix(listener, SocketFile(path.to_owned())),
+            io: Io::Unix(listener, SocketFile::at(path.to_owned())),
             local: Addr::unix(path),
             guard: None,
         })
+    }
+
+    /// Makes a listener of a Unix socket that another process has bound to this path and handed over. The file stays the other's until
+    /// [`FileHold::own`].
+    pub fn adopt_unix(socket: OwnedFd, path: &Path) -> io::Result<Listener> {
+        let socket = std::os::unix::net::UnixListener::from(socket);
+        socket.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(socket)?;
+        let file = SocketFile::at(path.to_owned());
+        file.stays.store(true, Ordering::SeqCst);
+        let io = Io::Unix(listener, file);
+        Ok(Listener { io, local: Addr::unix(path), guard: None })
+    }
+
+    /// The same socket once more, to be handed to another process. It listens as long as one of the two is open.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match &self.io {
+            Io::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Io::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// What becomes of a Unix socket's file when this is closed; `None` for TCP.
+    pub fn file(&self) -> Option<FileHold> {
+        match &self.io {
+            Io::Tcp(_) => None,
+            Io::Unix(_, file) => Some(FileHold(Arc::clone(&file.stays))),
+        }
     }
 
     /// Makes a listener of a socket that listens already (handed over by another process, or made in another namespace).
@@ -155,24 +186,46 @@ fn unmapped(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// A socket's file, removed with its listener.
+/// Decides whether a socket's file goes with its listener.
+#[derive(Clone, Debug)]
+pub struct FileHold(Arc<AtomicBool>);
+
+impl FileHold {
+    /// The file stays: another process listens there.
+    pub fn leave(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// The file goes with the listener.
+    pub fn own(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A socket's file, removed with its listener unless it is to stay.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    stays: Arc<AtomicBool>,
+}
 
 impl SocketFile {
+    fn at(path: PathBuf) -> Self {
+        Self { path, stays: Arc::default() }
+    }
+
     /// The file has another name now.
-    fn moved(mut self) -> Self {
-        self.0 = PathBuf::new();
-        self
+    fn moved(self) {
+        self.stays.store(true, Ordering::SeqCst);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty()
-            && let Err(error) = std::fs::remove_file(&self.0)
+        if !self.stays.load(Ordering::SeqCst)
+            && let Err(error) = std::fs::remove_file(&self.path)
         {
-            tracing::debug!(%error, path = %self.0.display(), "cannot remove a socket's file");
+            tracing::debug!(%error, path = %self.path.display(), "cannot remove a socket's file");
         }
     }
 }

@@ -278,7 +278,7 @@ pub async fn serve_local<H: LocalHandler>(
                 }
                 let speaks = tokio::select! {
                     speaks = tokio::time::timeout(after, speaks_http(&mut stream)) => speaks.unwrap_or(false),
-                    () = shared.drain.draining() => return,
+                    () = shared.drain.idle_over() => return,
                 };
                 if !speaks {
                     return shared.handler.other(stream, &info).await;
@@ -390,7 +390,7 @@ impl<H: LocalHandler> Shared<H> {
         }
         let protocol = tokio::select! {
             protocol = tokio::time::timeout(self.settings.h1.head_timeout, detect(&mut stream)) => protocol.ok()?,
-            () = self.drain.draining() => return None,
+            () = self.drain.idle_over() => return None,
         };
         info.protocol = protocol?;
         Some((stream, info))
@@ -411,7 +411,7 @@ async fn begin(
 ) -> Option<(Stream, ConnectionInfo)> {
     let begun = tokio::select! {
         begun = transport.begin(stream, info) => begun,
-        () = drain.draining() => return None,
+        () = drain.idle_over() => return None,
     };
     match begun {
         Ok((stream, info)) => {

@@ -38,3 +38,19 @@ async fn without_a_drainer_nothing_ever_drains() {
     assert!(tokio::time::timeout(Duration::from_secs(1000), signal.draining()).await.is_err());
     assert!(tokio::time::timeout(Duration::from_secs(1000), signal.cut()).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gentle_drain_lets_idle_connections_wait() {
+    let (drainer, signal) = Drainer::new();
+    let began = Instant::now();
+    drainer.drain_gently(Duration::from_secs(5), Duration::from_secs(60));
+    signal.draining().await;
+    assert!(signal.is_draining() && began.elapsed().is_zero());
+    signal.idle_over().await;
+    assert_eq!(began.elapsed().as_secs(), 5);
+    drainer.drain(Duration::from_secs(10));
+    signal.idle_over().await;
+    assert_eq!(began.elapsed().as_secs(), 5);
+    signal.cut().await;
+    assert_eq!(began.elapsed().as_secs(), 15);
+}

@@ -46,7 +46,7 @@ pub(crate) async fn serve<H: LocalHandler>(
 ) {
     let mut connection = Connection::new(stream, settings);
     connection.rate = handler.min_rate();
-    let mut draining = pin!(drain.draining());
+    let mut draining = pin!(drain.idle_over());
     loop {
         let head = match connection.read_head(draining.as_mut()).await {
             Ok(Some(head)) => head,
