@@ -14,6 +14,9 @@ pub(super) type Step = fn(&Path) -> Result<(), DirError>;
 /// again after it was interrupted.
 const STEPS: &[Step] = &[first_layout];
 
+/// The version of the layout that this version of Tutti makes and reads.
+pub const FORMAT: u32 = STEPS.len() as u32;
+
 const FOLDERS: [&str; 4] = ["logs", "run", "volumes", "setup"];
 const FORMAT_FILE: &str = "format";
 const GITIGNORE: &str = ".gitignore";
@@ -38,6 +41,14 @@ pub fn refuse_foreign(dir: &Path) -> Result<(), DirError> {
 /// Brings the directory to this version's format; the lock must be held.
 pub fn bring_up(dir: &Path) -> Result<(), DirError> {
     bring_up_by(dir, STEPS)
+}
+
+/// Refuses a directory whose format is not this version's own.
+pub fn require(dir: &Path) -> Result<(), DirError> {
+    match read_format(dir, FORMAT)? {
+        FORMAT => Ok(()),
+        found => Err(DirError::Format { path: dir.to_owned(), found: found.to_string(), known: FORMAT }),
+    }
 }
 
 pub(super) fn bring_up_by(dir: &Path, steps: &[Step]) -> Result<(), DirError> {

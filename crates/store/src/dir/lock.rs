@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ impl fmt::Display for Holder {
 /// A held lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -54,12 +55,29 @@ impl Lock {
             }
             Err(error) => return Err(DirError::io(&path, error.into())),
         }
+        let lock = Self { file };
+        lock.claim(command).map_err(|error| DirError::io(&path, error))?;
+        Ok(lock)
+    }
+
+    /// The lock that another process holds and has handed over: it is one of the open file, so both hold it until one closes it.
+    pub fn adopt(file: OwnedFd) -> Self {
+        Self { file: File::from(file) }
+    }
+
+    /// The open file, to be handed over.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
+    }
+
+    /// Writes into the file who holds it.
+    pub fn claim(&self, command: &str) -> io::Result<()> {
         let command: String = command.chars().filter(|c| !c.is_control()).take(100).collect();
         let note = format!("{}\n{command}\n", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.write_all(note.as_bytes()))
-            .map_err(|error| DirError::io(&path, error))?;
-        Ok(Self { _file: file })
+        let mut file = &self.file;
+        self.file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(note.as_bytes())
     }
 
     /// Who holds the lock of a directory.

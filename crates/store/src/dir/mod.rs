@@ -15,12 +15,14 @@ mod error;
 mod layout;
 mod lock;
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use atomic::write_atomic;
 pub use error::DirError;
+pub use layout::FORMAT;
 pub use lock::Holder;
 
 use self::lock::Lock;
@@ -29,7 +31,7 @@ use self::lock::Lock;
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: Arc<Lock>,
+    lock: Arc<Lock>,
 }
 
 impl DataDir {
@@ -45,7 +47,26 @@ impl DataDir {
         let lock = Lock::take(&path, command)?;
         layout::bring_up(&path)?;
         atomic::sweep(&path)?;
-        Ok(Self { path, _lock: Arc::new(lock) })
+        Ok(Self { path, lock: Arc::new(lock) })
+    }
+
+    /// Takes over a directory that another process holds: `lock` is what [`DataDir::lock`] has given there. Its layout
+    /// must be of this version already ([`FORMAT`]): a newer one could not be given back.
+    pub fn adopt(path: &Path, lock: OwnedFd, command: &str) -> Result<Self, DirError> {
+        layout::require(path)?;
+        let dir = Self { path: path.to_owned(), lock: Arc::new(Lock::adopt(lock)) };
+        dir.claim(command)?;
+        Ok(dir)
+    }
+
+    /// The lock, to be handed to another process. The directory is held until both have let it go.
+    pub fn lock(&self) -> Result<OwnedFd, DirError> {
+        self.lock.duplicate().map_err(|error| DirError::io(&self.path, error))
+    }
+
+    /// Says anew that this process holds the directory, after another one had been given it.
+    pub fn claim(&self, command: &str) -> Result<(), DirError> {
+        self.lock.claim(command).map_err(|error| DirError::io(&self.path.join("lock"), error))
     }
 
     /// Who holds a directory now, without taking it; `None` when nobody does or there is none.

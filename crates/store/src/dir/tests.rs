@@ -192,3 +192,20 @@ fn an_atomic_write_replaces_or_leaves_alone() {
     let names = std::fs::read_dir(home.path()).unwrap().count();
     assert_eq!(names, 2, "no temporary file is left");
 }
+
+#[test]
+fn a_lock_that_is_handed_over_is_held_until_both_have_let_it_go() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("d");
+    let old = open(&path).unwrap();
+    let new = DataDir::adopt(&path, old.lock().unwrap(), "a much longer word than tutti up").unwrap();
+    drop(old);
+    assert!(matches!(open(&path), Err(DirError::Locked { .. })));
+    new.claim("short").unwrap();
+    assert_eq!(DataDir::holder(&path).unwrap().unwrap().command, "short");
+    std::fs::write(path.join("format"), "0\n").unwrap();
+    assert!(matches!(DataDir::adopt(&path, new.lock().unwrap(), "x"), Err(DirError::Format { .. })));
+    drop(new);
+    std::fs::write(path.join("format"), "1\n").unwrap();
+    open(&path).unwrap();
+}

@@ -19,12 +19,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tutti_core::limits;
 use tutti_core::time::Clock;
 use tutti_ports::state::{Changes, Entries, LeaseId, Outcome, Range, Revision, StateError, Store, Txn};
 
 pub use error::OpenError;
+pub use schema::FORMAT;
 
 use self::error::Closed;
 use self::readers::Readers;
@@ -46,7 +47,30 @@ pub struct SqliteStore {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     /// Keeps the lock until the database is closed.
-    _dir: DataDir,
+    dir: DataDir,
+    suspended: tokio::sync::Mutex<Option<Suspended>>,
+}
+
+/// A store whose database another process has.
+struct Suspended {
+    readers: OwnedSemaphorePermit,
+    /// The writer waits for this.
+    writer: mpsc::Sender<writer::Resume>,
+}
+
+/// What memory holds of the database.
+struct Loaded {
+    revision: Revision,
+    leases: Leases,
+    history: History,
+}
+
+impl Loaded {
+    fn of(conn: &Connection, now: Duration) -> Result<Self, rusqlite::Error> {
+        let revision = conn.query_row("SELECT revision FROM meta", [], |row| row.get(0))?;
+        let revision = Revision(apply::from_sql(revision));
+        Ok(Self { revision, leases: load_leases(conn, now)?, history: load_history(conn, now)? })
+    }
 }
 
 impl SqliteStore {
@@ -66,16 +90,12 @@ impl SqliteStore {
         let conn = schema::open_writer(&path)?;
         tune(&conn).map_err(fail)?;
         let readers = Readers::open(&path, options.readers)?;
-        let now = clock.monotonic();
-        let revision = conn.query_row("SELECT revision FROM meta", [], |row| row.get(0)).map_err(fail)?;
-        let revision = Revision(apply::from_sql(revision));
-        let (leases, history) = load_leases(&conn, now)
-            .and_then(|leases| Ok((leases, load_history(&conn, now)?)))
-            .map_err(fail)?;
+        let Loaded { revision, leases, history } = Loaded::of(&conn, clock.monotonic()).map_err(fail)?;
         let (head_tx, head) = watch::channel(revision);
         let (queue, requests) = mpsc::channel();
         let metrics = Arc::new(Metrics::default());
         let writer = Writer {
+            path: path.clone(),
             conn,
             queue: requests,
             head: head_tx,
@@ -97,7 +117,8 @@ impl SqliteStore {
             head,
             metrics,
             clock,
-            _dir: dir.clone(),
+            dir: dir.clone(),
+            suspended: tokio::sync::Mutex::default(),
         })
     }
 
@@ -106,9 +127,48 @@ impl SqliteStore {
         &self.metrics
     }
 
-    /// Refuses new requests, carries out and answers what is queued, and closes the database.
+    /// Writes what is queued and closes the database, so that another process may have it. Until [`SqliteStore::resume`]
+    /// whoever reads or writes waits, at most [`limits::STATE_QUEUE`] of those who write in the queue and the rest before it.
+    pub async fn suspend(&self) -> Result<(), StateError> {
+        let mut suspended = self.suspended.lock().await;
+        if suspended.is_some() {
+            return Ok(());
+        }
+        let readers = self.readers.suspend().await.ok_or(Closed)?;
+        let (writer, resumed) = mpsc::channel();
+        let closed = self.ask(|reply| Request::Suspend(reply, resumed)).await;
+        match closed {
+            Ok(()) => *suspended = Some(Suspended { readers, writer }),
+            Err(error) => {
+                // The file is as it was: only the readers have to come back.
+                if let Err(error) = self.readers.resume(&self.dir.state_path(), readers) {
+                    tracing::error!(%error, "the state cannot be read any more");
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the database again and goes on with what has waited. After an error it may be tried again.
+    pub async fn resume(&self) -> Result<(), OpenError> {
+        let mut suspended = self.suspended.lock().await;
+        let Some(Suspended { readers, writer }) = suspended.take() else { return Ok(()) };
+        let (done, opened) = oneshot::channel();
+        let gone = || OpenError::Engine { path: self.dir.state_path(), source: Box::new(Closed) };
+        writer.send(done).map_err(|_| gone())?;
+        if let Err(error) = opened.await.map_err(|_| gone())? {
+            *suspended = Some(Suspended { readers, writer });
+            return Err(error);
+        }
+        self.readers.resume(&self.dir.state_path(), readers)
+    }
+
+    /// Refuses new requests, carries out and answers what is queued, and closes the database. What waits in a suspended store is
+    /// refused.
     pub async fn shutdown(&self) {
         self.places.close();
+        self.suspended.lock().await.take();
         // The last connection to close tidies up the log, and only the writer's can: readers first.
         self.readers.close().await;
         self.close_queue();
@@ -145,6 +205,8 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.places.close();
+        // The writer waits for nothing else.
+        self.suspended.get_mut().take();
         self.readers.close_idle();
         self.close_queue();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

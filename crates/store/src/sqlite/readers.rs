@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tutti_ports::state::StateError;
 
 use super::error::{Closed, OpenError};
@@ -59,6 +59,22 @@ impl Readers {
             result
         });
         read.await.unwrap_or_else(|error| Err(StateError::Engine(Box::new(error))))
+    }
+
+    /// Lets the reads that run end and closes the connections. Those that come wait until [`Readers::resume`], or until what is
+    /// given back is dropped, and then find nothing to read from.
+    pub async fn suspend(&self) -> Option<OwnedSemaphorePermit> {
+        let all = Arc::clone(&self.permits).acquire_many_owned(self.size).await.ok()?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Some(all)
+    }
+
+    /// Opens the connections again.
+    pub fn resume(&self, path: &Path, all: OwnedSemaphorePermit) -> Result<(), OpenError> {
+        let opened = (0..self.size).map(|_| schema::open_reader(path)).collect::<Result<Vec<_>, _>>()?;
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = opened;
+        drop(all);
+        Ok(())
     }
 
     /// Lets the reads that wait or run end, refuses new ones, and closes the connections.

@@ -260,3 +260,47 @@ async fn the_metrics_page_has_every_metric() {
         assert!(text.contains(line), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_suspended_store_leaves_its_file_to_another_process_and_goes_on_from_what_that_has_written() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(home.path(), "old").unwrap();
+    let clock = || Arc::new(SystemClock::new());
+    let store = Arc::new(SqliteStore::open(&dir, Options::default(), clock()).unwrap());
+    store.txn(put("a", "1")).await.unwrap();
+    store.suspend().await.unwrap();
+    assert!(!schema::wal_path(&home.path().join("state.db")).exists(), "the file is closed");
+    let waiting = |store: &Arc<SqliteStore>| {
+        let (write, read) = (Arc::clone(store), Arc::clone(store));
+        let write = tokio::spawn(async move { write.txn(put("b", "old")).await });
+        (write, tokio::spawn(async move { read.range(Range::default()).await }))
+    };
+    let (write, read) = waiting(&store);
+    let theirs = DataDir::adopt(home.path(), dir.lock().unwrap(), "new").unwrap();
+    assert_eq!(DataDir::holder(home.path()).unwrap().unwrap().command, "new");
+    let other = SqliteStore::open(&theirs, Options::default(), clock()).unwrap();
+    assert_eq!(other.txn(put("a", "2")).await.unwrap().revision, Revision(2));
+    other.shutdown().await;
+    drop((other, theirs));
+    assert!(!write.is_finished() && !read.is_finished(), "somebody did not wait");
+    dir.claim("old").unwrap();
+    assert_eq!(DataDir::holder(home.path()).unwrap().unwrap().command, "old");
+    store.resume().await.unwrap();
+    assert_eq!(write.await.unwrap().unwrap().revision, Revision(3));
+    assert!(!read.await.unwrap().unwrap().entries.is_empty());
+    // And what waits for good is refused in the end.
+    store.suspend().await.unwrap();
+    store.suspend().await.unwrap();
+    let (write, read) = waiting(&store);
+    store.shutdown().await;
+    assert!(write.await.unwrap().is_err() && read.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_suspended_store_may_be_dropped() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_at(&home, Options::default()).unwrap();
+    store.suspend().await.unwrap();
+    drop(store);
+    open_at(&home, Options::default()).unwrap();
+}

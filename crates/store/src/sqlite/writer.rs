@@ -3,6 +3,7 @@
 //! Leases run out in the order of the queue: before a request is carried out, those end whose deadline was over
 //! when it was asked. So a slow disk never ends a lease that was kept alive in time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use tutti_core::time::Clock;
 use tutti_ports::state::{LeaseId, Outcome, Revision, StateError, Txn};
 
 use super::apply::{Batch, Effect, Fault};
-use super::error::{Ended, Failure};
+use super::error::{Closed, Ended, Failure, OpenError};
+use super::{Loaded, schema};
 use crate::config::Options;
 use crate::metrics::Metrics;
 use crate::model::history::{History, Mark};
@@ -34,7 +36,12 @@ pub enum Request {
     KeepAlive(LeaseId, Reply<()>),
     /// End a lease.
     Revoke(LeaseId, Reply<()>),
+    /// Close the database, say so, and go on when the other side says so; if it never does, end.
+    Suspend(Reply<()>, Receiver<Resume>),
 }
+
+/// Open the database again, and say how that went.
+pub type Resume = oneshot::Sender<Result<(), OpenError>>;
 
 /// A request in the queue, with its place there.
 pub struct Queued {
@@ -44,6 +51,12 @@ pub struct Queued {
     pub asked: Duration,
     /// The place; free again when the request leaves the queue.
     pub place: OwnedSemaphorePermit,
+}
+
+impl Queued {
+    fn suspends(&self) -> bool {
+        matches!(self.request, Request::Suspend(..))
+    }
 }
 
 /// An answer that waits for the commit.
@@ -77,7 +90,9 @@ impl Request {
         match self {
             Request::Txn(_, reply) => drop(reply.send(Err(error))),
             Request::Grant(_, reply) => drop(reply.send(Err(error))),
-            Request::KeepAlive(_, reply) | Request::Revoke(_, reply) => drop(reply.send(Err(error))),
+            Request::KeepAlive(_, reply) | Request::Revoke(_, reply) | Request::Suspend(reply, _) => {
+                drop(reply.send(Err(error)));
+            }
         }
     }
 }
@@ -94,6 +109,8 @@ struct Staged {
 
 /// The writer's state.
 pub struct Writer {
+    /// The database's file.
+    pub path: PathBuf,
     /// The one connection that writes.
     pub conn: Connection,
     /// Requests; the writer ends when it is empty and nobody can send any more.
@@ -119,12 +136,64 @@ pub struct Writer {
 impl Writer {
     /// Works until the queue is closed and empty, then closes the database.
     pub fn run(mut self) {
-        while let Some(requests) = self.next_batch() {
+        while let Some(mut requests) = self.next_batch() {
+            // Whoever suspends the store is alone in its batch: what came before is written, what comes after waits.
+            while let Some(at) = requests.iter().position(Queued::suspends) {
+                let after = requests.split_off(at + 1);
+                let suspend = requests.pop();
+                self.carry_out(requests);
+                if let Some(Queued { request: Request::Suspend(reply, resumed), .. }) = suspend
+                    && !self.suspend(reply, &resumed)
+                {
+                    after.into_iter().for_each(|queued| queued.request.fail(Closed.into()));
+                    return self.queue.try_iter().for_each(|queued| queued.request.fail(Closed.into()));
+                }
+                requests = after;
+            }
             self.carry_out(requests);
         }
         if let Err((_, error)) = self.conn.close() {
             tracing::warn!(%error, "the state database did not close cleanly; it is checked at the next start");
         }
+    }
+
+    /// Closes the database until it is to be opened again. `false`: that never comes.
+    fn suspend(&mut self, reply: Reply<()>, resumed: &Receiver<Resume>) -> bool {
+        // A database in memory stands for the closed one.
+        let closed = Connection::open_in_memory().map(|nothing| std::mem::replace(&mut self.conn, nothing));
+        let closed = match closed.map(Connection::close) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err((conn, error))) => {
+                self.conn = conn;
+                Err(Failure::from(error).to_state())
+            }
+            Err(error) => Err(Failure::from(error).to_state()),
+        };
+        let suspended = closed.is_ok();
+        let _ = reply.send(closed);
+        if !suspended {
+            return true;
+        }
+        while let Ok(done) = resumed.recv() {
+            let opened = self.reopen();
+            let back = opened.is_ok();
+            let _ = done.send(opened);
+            if back {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Opens the database, in which another process may have written meanwhile.
+    fn reopen(&mut self) -> Result<(), OpenError> {
+        let fail = |error| OpenError::new(self.path.clone(), error);
+        let conn = schema::open_writer(&self.path)?;
+        let Loaded { revision, leases, history } = Loaded::of(&conn, self.clock.monotonic()).map_err(fail)?;
+        (self.conn, self.leases, self.history) = (conn, leases, history);
+        self.show(revision);
+        self.head.send_if_modified(|head| std::mem::replace(head, revision) != revision);
+        Ok(())
     }
 
     /// Waits for requests or for a lease to run out.
@@ -286,5 +355,7 @@ fn answer(batch: &mut Batch<'_>, request: Request) -> (Answer, Option<Failure>) 
             let (result, failure) = split(batch.atomic(|batch| batch.end_lease(lease)));
             (Answer::Done(reply, result), failure)
         }
+        // Taken out of the batch before.
+        Request::Suspend(reply, _) => (Answer::Done(reply, Err(Closed.into())), None),
     }
 }
