@@ -15,12 +15,19 @@ pub trait Clock: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     origin: Instant,
+    /// What the clock showed at its origin.
+    before: Duration,
 }
 
 impl SystemClock {
     /// A clock whose monotonic origin is now.
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self::continuing(Duration::ZERO)
+    }
+
+    /// A clock that shows this much now: it goes on where one of another process has been.
+    pub fn continuing(now: Duration) -> Self {
+        Self { origin: Instant::now(), before: now }
     }
 }
 
@@ -32,7 +39,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
-        self.origin.elapsed()
+        self.before.saturating_add(self.origin.elapsed())
     }
 
     fn wall(&self) -> SystemTime {

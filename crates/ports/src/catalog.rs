@@ -207,6 +207,19 @@ pub struct Registration {
     pub checks: Vec<Check>,
     /// Who runs its command checks.
     pub exec: Arc<dyn Exec>,
+    /// How it stands, if it is not new but taken over from another process of Tutti: it goes on from there.
+    pub standing: Option<Standing>,
+}
+
+/// How an instance stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// How it is.
+    pub health: Health,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: SystemTime,
 }
 
 /// What somebody reports of a TTL check.

@@ -268,7 +268,10 @@ impl Shared {
             control.keys += 1;
             opened.push(control.keys);
             plan.key = control.keys;
-            plan.address = self.sockets(plan.key, &listener, (!ours, http3)).await?;
+            plan.address = match self.inherited.take(&listener) {
+                Some(sockets) => self.settle_at(control, plan.key, &listener, sockets, http3).await?,
+                None => self.sockets(plan.key, &listener, (!ours, http3)).await?,
+            };
         } else if http3 && !spoke_http3 {
             opened.push(plan.key);
             self.bind_http3(plan.key, plan.address, &listener.name).await?;

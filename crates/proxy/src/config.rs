@@ -82,6 +82,24 @@ impl Default for Options {
     }
 }
 
+/// How long connections may go on when the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Those that are idle, in case that their client is just about to ask for something.
+    pub idle: Duration,
+    /// Those that carry something.
+    pub busy: Duration,
+    /// Those of HTTP/3.
+    pub http3: Duration,
+}
+
+impl Patience {
+    /// So long for what carries something, and no time for what is idle.
+    pub fn of(busy: Duration) -> Self {
+        Self { idle: Duration::ZERO, busy, http3: busy }
+    }
+}
+
 impl Options {
     /// How a service's instances share its requests.
     pub fn balance(&self, service: &ServiceName) -> Balance {

@@ -42,6 +42,8 @@ pub(crate) struct Control {
     /// The certificates that the last snapshot knew of.
     pub(crate) certificates: u64,
     pub(crate) carriers: Carriers,
+    /// Listeners whose socket for HTTP/3 another process still has.
+    pub(crate) http3_missing: Vec<u64>,
 }
 
 /// A listener of the edge.
@@ -85,6 +87,7 @@ impl Control {
             transports,
             certificates: 0,
             carriers: Carriers::default(),
+            http3_missing: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The engine: starts the workers, and makes snapshots of what the configuration and the catalog say.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -16,13 +17,14 @@ use tutti_ports::routing::{Backend, Routing};
 use crate::access_log::{self, Opened};
 use crate::changes::{Change, Changing, Step};
 use crate::clients::Clients;
-use crate::config::Options;
+use crate::config::{Key, Options, Patience};
 use crate::control::Control;
 use crate::error::ApplyError;
 use crate::explain::diary::Diary;
 use crate::guard::auth::keyring::{Keeper, Keyrings};
 use crate::guard::store::LocalStore;
 use crate::handle::Handle;
+use crate::handover::{Front, Inherited};
 use crate::metrics::Metrics;
 use crate::openapi::document::Document;
 use crate::phase::record::Recorder;
@@ -61,6 +63,8 @@ pub struct Shared {
     adoption: Notify,
     /// Ends the control thread, and refuses changes from then on.
     pub(crate) closed: watch::Sender<bool>,
+    /// What another process has given.
+    pub(crate) inherited: Inherited,
 }
 
 /// The running data plane. Its threads end, and are joined, with [`Proxy::shutdown`] or when it is dropped.
@@ -78,6 +82,31 @@ impl Proxy {
         routing: Routing,
         catalog: Arc<dyn Catalog>,
         certificates: Option<Arc<dyn Certificates>>,
+    ) -> Result<(Proxy, Handle), ApplyError> {
+        Self::begin(options, routing, catalog, certificates, (0, Inherited::nothing())).await
+    }
+
+    /// The same with the sockets of another process, which [`Handle::front`] has given there; they are served from
+    /// [`Handle::open_gates`] on.
+    pub async fn take_over(
+        options: Options,
+        routing: Routing,
+        catalog: Arc<dyn Catalog>,
+        certificates: Option<Arc<dyn Certificates>>,
+        (front, sockets): (Front, Vec<OwnedFd>),
+    ) -> Result<(Proxy, Handle), ApplyError> {
+        let short = |source| ApplyError::Start { what: "the edge".to_owned(), source };
+        let inherited = Inherited::of(&front, sockets).map_err(short)?;
+        let options = Options { workers: front.workers, sticky_key: Key::new(front.sticky_key), ..options };
+        Self::begin(options, routing, catalog, certificates, (front.generation, inherited)).await
+    }
+
+    async fn begin(
+        options: Options,
+        routing: Routing,
+        catalog: Arc<dyn Catalog>,
+        certificates: Option<Arc<dyn Certificates>>,
+        (generation, inherited): (u64, Inherited),
     ) -> Result<(Proxy, Handle), ApplyError> {
         let metrics = Arc::<Metrics>::default();
         let start = |what: &str| {
@@ -107,12 +136,17 @@ impl Proxy {
             origin: Instant::now(),
             clients: Arc::default(),
             diaries: links.iter().map(|_| Arc::new(Diary::among(links.len()))).collect(),
-            control: tokio::sync::Mutex::new(Control { keyrings, ..Control::new(view, transports) }),
+            control: tokio::sync::Mutex::new(Control {
+                keyrings,
+                generation,
+                ..Control::new(view, transports)
+            }),
             changes,
             snapshots: watch::channel(Arc::new(Snapshot::empty())).0,
             links,
             adoption: Notify::new(),
             closed: watch::channel(false).0,
+            inherited,
         });
         helpers.push(keeper.run(shared.closed.subscribe()).map_err(start("a thread"))?);
         let mut proxy = Proxy { shared: Arc::clone(&shared), workers: Vec::new(), helpers };
@@ -124,8 +158,13 @@ impl Proxy {
 
     /// Stops accepting, finishes what is under way for at most [`Options::drain_patience`], cuts the rest, and ends
     /// every thread.
-    pub async fn shutdown(mut self) {
-        let patience = self.shared.options.drain_patience;
+    pub async fn shutdown(self) {
+        let patience = Patience::of(self.shared.options.drain_patience);
+        self.shutdown_within(patience).await;
+    }
+
+    /// The same with another patience.
+    pub async fn shutdown_within(mut self, patience: Patience) {
         self.shared.close(patience).await;
         self.shared.all_adopted(u64::MAX).await;
         self.join();
@@ -162,7 +201,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         for link in &self.shared.links {
             // Full or gone: a worker that is gone needs no word, and a full inbox is read in a moment.
-            let _ = link.try_send(Command::Drain(Duration::ZERO));
+            let _ = link.try_send(Command::Drain(Patience::of(Duration::ZERO)));
         }
         self.shared.closed.send_replace(true);
         self.join();
@@ -300,6 +339,7 @@ impl Shared {
         service: &ServiceName,
         port: u16,
         protocol: AppProtocol,
+        sockets: Option<Vec<OwnedFd>>,
     ) -> Result<SocketAddr, ApplyError> {
         let mut control = self.control.lock().await;
         if *self.closed.borrow() {
@@ -315,7 +355,10 @@ impl Shared {
         let key = control.keys;
         let name = format!("door:{service}:{port}");
         let bind = SocketAddr::from(([127, 0, 0, 1], 0));
-        let bound = self.bind(key, bind, false).await;
+        let bound = match sockets {
+            Some(sockets) => self.adopt(key, sockets).await,
+            None => self.bind(key, bind, false).await,
+        };
         let address =
             bound.map_err(|source| ApplyError::Bind { listener: name.clone(), address: bind, source })?;
         let backend = Backend::new(service.clone(), port, protocol);
@@ -323,6 +366,7 @@ impl Shared {
         let (metrics, options) = (&self.metrics, &self.options);
         let mut compiler = Compiler { clusters, metrics, options, keyrings, documents, made, identity: None };
         doors.insert((service.clone(), port), Arc::new(compiler.door(&name, &backend, key, address)?));
+        self.inherited.carries(service, port, protocol);
         let generation = self.publish(&mut control);
         drop(control);
         self.all_adopted(generation).await;
@@ -330,7 +374,7 @@ impl Shared {
     }
 
     /// Stops everything.
-    async fn close(&self, patience: Duration) {
+    async fn close(&self, patience: Patience) {
         self.closed.send_replace(true);
         for link in &self.links {
             // A worker that is gone has nothing to drain.

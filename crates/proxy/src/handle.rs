@@ -35,6 +35,10 @@ impl Handle {
         Self { shared }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Takes new listeners and routes into force: all of them, or on an error none. Listeners that stay keep their
     /// sockets and connections; those that go are drained. Answers when every worker serves what is new, with the
     /// generation in which it is.
@@ -156,7 +160,7 @@ impl Door for Handle {
         port: u16,
         protocol: AppProtocol,
     ) -> Result<SocketAddr, DoorError> {
-        let opened = self.shared.open(service, port, protocol).await;
+        let opened = self.shared.open(service, port, protocol, None).await;
         opened.map_err(|error| match error {
             ApplyError::Closed => DoorError::Closed,
             ApplyError::Bind { source, .. } => DoorError::Listen { service: service.clone(), port, source },

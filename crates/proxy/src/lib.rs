@@ -15,6 +15,7 @@
 //! | [`upstream`] | endpoints with their requests under way, and each worker's connections |
 //! | [`engine`] | starts the threads, makes snapshots of routes and catalog |
 //! | [`worker`] | a thread with its runtime, sockets and connections |
+//! | [`handover`] | sockets from one process to the next |
 //! | [`handle`] | new routes, doors, draining, looking |
 //! | [`explain`] | what is remembered of requests, and what became of one and why |
 //! | [`page`], [`error`] | faults, and how clients see them |
@@ -42,6 +43,7 @@ pub mod explain;
 mod grpc;
 pub mod guard;
 pub mod handle;
+pub mod handover;
 pub mod metrics;
 pub mod model;
 mod openapi;
@@ -57,7 +59,7 @@ pub mod worker;
 
 pub use changes::RouteEdit;
 pub use check::check;
-pub use config::{AccessLogOptions, Balance, LogFormat, Options};
+pub use config::{AccessLogOptions, Balance, LogFormat, Options, Patience};
 pub use engine::Proxy;
 pub use error::{ApplyError, Fault};
 pub use handle::{Description, Handle};

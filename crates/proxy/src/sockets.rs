@@ -1,10 +1,12 @@
 //! The sockets of listeners: of TCP one for each worker at the same address, of HTTP/3 one.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use tokio::sync::oneshot;
 use tutti_ports::routing::Listener;
 
+use crate::control::Control;
 use crate::engine::Shared;
 use crate::error::ApplyError;
 use crate::worker::Command;
@@ -36,6 +38,23 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Those of a listener that another process has given.
+    pub(crate) async fn settle_at(
+        &self,
+        control: &mut Control,
+        key: u64,
+        listener: &Listener,
+        sockets: Vec<OwnedFd>,
+        http3: bool,
+    ) -> Result<SocketAddr, ApplyError> {
+        if http3 {
+            control.http3_missing.push(key);
+        }
+        let (name, address) = (listener.name.clone(), listener.bind);
+        let adopted = self.adopt(key, sockets).await;
+        adopted.map_err(|source| ApplyError::Bind { listener: name, address, source })
     }
 
     /// Makes one socket for each worker at one address.

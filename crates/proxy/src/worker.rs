@@ -3,9 +3,11 @@
 //! It adopts each snapshot in one step between two requests. What it counts and chooses happens in the
 //! snapshot it has adopted, without a pause in between; so once it says "adopted", it chooses nothing older.
 
+mod listeners;
+
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -15,28 +17,23 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tutti_core::limits;
 use tutti_core::random::Rng;
-use tutti_net::{Addr, Drainer, ListenOptions, Listener, h3};
 
+use crate::config::Patience;
 use crate::engine::Shared;
 use crate::model::budget::Budget;
 use crate::model::quantile::Quantile;
-use crate::phase::accept;
 use crate::phase::identify::Stamps;
 use crate::phase::record::Recorder;
 use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Slot;
-use crate::snapshot::plan::ListenerPlan;
 use crate::timers::Timers;
 use crate::upstream::carrier::Ends;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Driver, Pool};
+use listeners::Listeners;
 
 /// How long a line may lie in a worker's buffer, and how often idle connections are looked at.
 const HOUSEKEEPING: Duration = Duration::from_millis(500);
-
-/// How long the connections of a socket of HTTP/3 that were cut may take to be over: three times as long as it takes to find out
-/// that a packet was lost (RFC 9000 section 10.2).
-const VACATED: Duration = Duration::from_secs(5);
 
 /// What a worker is told besides new snapshots.
 pub enum Command {
@@ -58,6 +55,20 @@ pub enum Command {
         /// The answer.
         done: oneshot::Sender<std::io::Result<()>>,
     },
+    /// Take a socket that listens already, to be served likewise. Answers where.
+    Adopt {
+        /// The key.
+        key: u64,
+        /// The socket.
+        socket: OwnedFd,
+        /// The answer.
+        done: oneshot::Sender<std::io::Result<std::net::SocketAddr>>,
+    },
+    /// Give the sockets that are served once more, by their keys.
+    Duplicate {
+        /// The answer.
+        done: oneshot::Sender<std::io::Result<HashMap<u64, OwnedFd>>>,
+    },
     /// Look whether an address is free.
     Probe {
         /// Where.
@@ -71,7 +82,7 @@ pub enum Command {
         key: u64,
     },
     /// Finish what is under way, at most for so long, and end.
-    Drain(Duration),
+    Drain(Patience),
 }
 
 /// What a request needs of its worker.
@@ -235,14 +246,6 @@ impl Worker {
     }
 }
 
-/// A listener being served.
-struct Running {
-    plan: Rc<RefCell<Arc<ListenerPlan>>>,
-    drainer: Drainer,
-    /// Ends when the socket is closed.
-    closed: oneshot::Receiver<()>,
-}
-
 /// Runs a worker on this thread until it is drained.
 pub async fn run(
     index: usize,
@@ -272,15 +275,7 @@ pub async fn run(
         me: me.clone(),
         shared,
     });
-    let mut state = Listeners {
-        worker: Rc::clone(&worker),
-        bound: HashMap::new(),
-        running: HashMap::new(),
-        bound_http3: HashMap::new(),
-        http3: HashMap::new(),
-        leaving: HashMap::new(),
-        tasks: JoinSet::new(),
-    };
+    let mut state = Listeners::new(Rc::clone(&worker));
     let mut chores = JoinSet::new();
     let recorder = Arc::clone(&worker.recorder);
     chores.spawn_local(async move { recorder.feed.keep_flushing(HOUSEKEEPING).await });
@@ -290,7 +285,7 @@ pub async fn run(
             biased;
             command = commands.recv() => match command {
                 Some(Command::Drain(patience)) => break patience,
-                None => break Duration::ZERO,
+                None => break Patience::of(Duration::ZERO),
                 Some(command) => state.obey(command).await,
             },
             changed = snapshots.changed() => match changed {
@@ -298,7 +293,7 @@ pub async fn run(
                     let snapshot = Arc::clone(&snapshots.borrow_and_update());
                     state.adopt(snapshot).await;
                 }
-                Err(_) => break Duration::ZERO,
+                Err(_) => break Patience::of(Duration::ZERO),
             },
             Some(ended) = state.tasks.join_next() => log_panic(ended),
         }
@@ -308,152 +303,6 @@ pub async fn run(
     let mut drivers = worker.drivers.take();
     drivers.shutdown().await;
     worker.recorder.feed.flush();
-}
-
-/// A worker's sockets and what serves them.
-struct Listeners {
-    worker: Rc<Worker>,
-    bound: HashMap<u64, Listener>,
-    running: HashMap<u64, Running>,
-    bound_http3: HashMap<u64, h3::Endpoint>,
-    /// What serves HTTP/3 beside listeners, by their keys.
-    http3: HashMap<u64, Running>,
-    /// Sockets of HTTP/3 that are not wanted any more, and are open as long as connections need them.
-    leaving: HashMap<SocketAddr, Running>,
-    tasks: JoinSet<()>,
-}
-
-impl Listeners {
-    async fn obey(&mut self, command: Command) {
-        let bind = |address, reuse_port| {
-            Listener::bind(&Addr::Tcp(address), &ListenOptions { reuse_port, ..ListenOptions::default() })
-        };
-        match command {
-            Command::Bind { key, address, done } => {
-                let made = bind(address, true).and_then(|listener| {
-                    let local =
-                        listener.socket_addr().ok_or_else(|| std::io::Error::other("not a TCP socket"))?;
-                    self.bound.insert(key, listener);
-                    Ok(local)
-                });
-                // Whoever asked may have given up.
-                let _ = done.send(made);
-            }
-            Command::BindHttp3 { key, address, done } => {
-                self.bound_http3.remove(&key);
-                self.vacate(address).await;
-                let made = h3::Endpoint::bind(address).map(|endpoint| {
-                    self.bound_http3.insert(key, endpoint);
-                });
-                let _ = done.send(made);
-            }
-            Command::Probe { address, done } => {
-                let _ = done.send(bind(address, false).map(drop));
-            }
-            Command::Unbind { key } => {
-                self.bound.remove(&key);
-                self.bound_http3.remove(&key);
-            }
-            Command::Drain(_) => {}
-        }
-    }
-
-    async fn adopt(&mut self, snapshot: Arc<Snapshot>) {
-        let worker = &Rc::clone(&self.worker);
-        if snapshot.generation <= worker.snapshot.borrow().generation {
-            return;
-        }
-        let before = worker.snapshot.replace(Arc::clone(&snapshot));
-        if !Arc::ptr_eq(&before.clusters, &snapshot.clusters) {
-            worker.adjust(&snapshot);
-            close_pools(worker, &snapshot);
-        }
-        worker.recorder.feed.follow(snapshot.log.as_ref());
-        for plan in &snapshot.listeners {
-            if let Some(running) = self.running.get(&plan.key) {
-                running.plan.replace(Arc::clone(plan));
-            } else if let Some(listener) = self.bound.remove(&plan.key) {
-                let (drainer, signal) = Drainer::new();
-                let plan_cell = Rc::new(RefCell::new(Arc::clone(plan)));
-                let (guard, closed) = oneshot::channel();
-                let listener = listener.guarded(guard);
-                self.running.insert(plan.key, Running { plan: Rc::clone(&plan_cell), drainer, closed });
-                self.tasks.spawn_local(accept::run(Rc::clone(worker), plan_cell, listener, signal));
-            }
-        }
-        self.adopt_http3(&snapshot);
-        // What was bound for a change that was given up half-way.
-        self.bound.retain(|key, _| *key > snapshot.keys);
-        worker.adopted.notify_waiters();
-        self.drain_removed(&snapshot).await;
-        self.worker.shared.adopted(self.worker.index, snapshot.generation);
-    }
-
-    /// Serves HTTP/3 where the snapshot has it, and drains it where not.
-    fn adopt_http3(&mut self, snapshot: &Snapshot) {
-        for plan in snapshot.listeners.iter().filter(|plan| plan.http3) {
-            if let Some(running) = self.http3.get(&plan.key) {
-                running.plan.replace(Arc::clone(plan));
-            } else if let Some(endpoint) = self.bound_http3.remove(&plan.key) {
-                let (drainer, signal) = Drainer::new();
-                let plan_cell = Rc::new(RefCell::new(Arc::clone(plan)));
-                let (guard, closed) = oneshot::channel();
-                let endpoint = endpoint.guarded(guard);
-                self.http3.insert(plan.key, Running { plan: Rc::clone(&plan_cell), drainer, closed });
-                let worker = Rc::clone(&self.worker);
-                self.tasks.spawn_local(accept::run_http3(worker, plan_cell, endpoint, signal));
-            }
-        }
-        let kept = |key: &u64| snapshot.listeners.iter().any(|plan| plan.key == *key && plan.http3);
-        let patience = self.worker.shared.options.drain_patience;
-        for (_, running) in self.http3.extract_if(|key, _| !kept(key)) {
-            running.drainer.drain(patience);
-            let address = running.plan.borrow().address;
-            self.leaving.insert(address, running);
-        }
-        self.leaving
-            .retain(|_, running| running.closed.try_recv() == Err(oneshot::error::TryRecvError::Empty));
-    }
-
-    /// Cuts what still uses an address for HTTP/3 that is wanted for something new.
-    async fn vacate(&mut self, address: SocketAddr) {
-        if let Some(running) = self.leaving.remove(&address) {
-            running.drainer.drain(Duration::ZERO);
-            // If it takes longer, binding says so.
-            let _ = tokio::time::timeout(VACATED, running.closed).await;
-        }
-    }
-
-    /// Drains listeners that the snapshot does not have, and waits until their addresses are free; not for their
-    /// connections.
-    async fn drain_removed(&mut self, snapshot: &Snapshot) {
-        let gone: Vec<u64> = self
-            .running
-            .keys()
-            .filter(|key| !snapshot.listeners.iter().any(|plan| plan.key == **key))
-            .copied()
-            .collect();
-        for key in gone {
-            if let Some(running) = self.running.remove(&key) {
-                running.drainer.drain(self.worker.shared.options.drain_patience);
-                // The guard is never used to send: its end is the word.
-                let _ = running.closed.await;
-            }
-        }
-    }
-
-    async fn drain(mut self, patience: Duration) {
-        self.bound.clear();
-        self.bound_http3.clear();
-        for running in self.running.values().chain(self.http3.values()).chain(self.leaving.values()) {
-            running.drainer.drain(patience);
-        }
-        while let Some(ended) = self.tasks.join_next().await {
-            log_panic(ended);
-        }
-        // Nothing is chosen any more.
-        self.worker.shared.adopted(self.worker.index, u64::MAX);
-    }
 }
 
 /// Closes connections to endpoints that take no traffic any more.

@@ -155,7 +155,7 @@ fn registration(number: u64, addr: SocketAddr) -> Registration {
         fall: 3,
         rise: 1,
     };
-    Registration { spec, checks: vec![check], exec: Arc::new(NoExec) }
+    Registration { spec, checks: vec![check], exec: Arc::new(NoExec), standing: None }
 }
 
 fn probes(handle: &Handle) -> u64 {

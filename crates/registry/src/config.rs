@@ -17,6 +17,8 @@ pub struct Options {
     pub write_retry_max: Duration,
     /// How long changes are still written after the registry was asked to stop.
     pub flush_patience: Duration,
+    /// The former run's instances live, and are registered as they stand: nothing is written before [`crate::Handle::settle`].
+    pub take_over: bool,
 }
 
 impl Default for Options {
@@ -28,6 +30,7 @@ impl Default for Options {
             write_patience: Duration::from_secs(1),
             write_retry_max: Duration::from_secs(5),
             flush_patience: Duration::from_secs(2),
+            take_over: false,
         }
     }
 }

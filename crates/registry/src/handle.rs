@@ -23,6 +23,8 @@ pub(crate) enum Call {
     Drain { id: InstanceId, reason: String, reply: oneshot::Sender<Applied> },
     Deregister { id: InstanceId, reason: String, reply: oneshot::Sender<Applied> },
     Report { id: InstanceId, check: String, report: Report, note: String, reply: oneshot::Sender<Applied> },
+    Settle { reply: oneshot::Sender<Applied> },
+    LetGo { reply: oneshot::Sender<Applied> },
     Pending { service: ServiceName, reply: oneshot::Sender<Vec<(u64, InstanceId, Transition)>> },
 }
 
@@ -74,6 +76,17 @@ impl Handle {
     pub async fn ready(&self) -> Result<(), Stopped> {
         let mut view = self.view.clone();
         view.wait_for(|view| view.generation > 0).await.map(drop).map_err(|_| Stopped)
+    }
+
+    /// Every instance that was to be taken over has been registered, and the other process does not come back. Until this is said, a registry that
+    /// takes over ([`Options::take_over`](crate::Options::take_over)) writes nothing.
+    pub async fn settle(&self) -> Result<(), CatalogError> {
+        self.change(|reply| Call::Settle { reply }).await
+    }
+
+    /// Another process has taken over: nothing more is written here.
+    pub async fn let_go(&self) -> Result<(), CatalogError> {
+        self.ask(|reply| Call::LetGo { reply }).await?.map(drop)
     }
 
     async fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Call) -> Result<T, CatalogError> {

@@ -105,11 +105,13 @@ pub(crate) struct Journal {
     waiters: VecDeque<(u64, oneshot::Sender<()>)>,
     failing: bool,
     fenced: bool,
+    /// The number of the run that is stored, as long as this one's is not.
+    before: Option<u64>,
 }
 
 impl Journal {
     /// A journal of a run, with the transitions that former runs have kept.
-    pub(crate) fn new(epoch: u64, kept: HashMap<ServiceName, Kept>) -> Self {
+    pub(crate) fn new(epoch: u64, kept: HashMap<ServiceName, Kept>, before: Option<u64>) -> Self {
         Self {
             epoch,
             number: first_number(epoch),
@@ -120,6 +122,7 @@ impl Journal {
             waiters: VecDeque::new(),
             failing: false,
             fenced: false,
+            before,
         }
     }
 
@@ -177,9 +180,17 @@ impl Journal {
             self.flying.push((number, change));
         }
         let epoch = Bytes::from(self.epoch.to_string());
+        let key = || EPOCH_KEY.to_owned();
+        // The first write of a run that has taken over is that it has.
+        let compare = match self.before {
+            None => Compare::ValueIs(key(), epoch.clone()),
+            Some(0) => Compare::Absent(key()),
+            Some(before) => Compare::ValueIs(key(), Bytes::from(before.to_string())),
+        };
+        let begin = self.before.map(|_| Op::Put { key: key(), value: epoch, lease: None });
         Txn {
-            compares: vec![Compare::ValueIs(EPOCH_KEY.to_owned(), epoch)],
-            then: ops.into_values().collect(),
+            compares: vec![compare],
+            then: begin.into_iter().chain(ops.into_values()).collect(),
             otherwise: Vec::new(),
         }
     }
@@ -208,7 +219,9 @@ impl Journal {
         self.txn = None;
         let done = self.flying.last().map_or(0, |(number, _)| *number);
         let mut lost = 0;
-        if !held {
+        if held {
+            self.before = None;
+        } else {
             self.fenced = true;
             lost = self.pending();
             self.waiting.clear();

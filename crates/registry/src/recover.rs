@@ -21,15 +21,27 @@ pub(crate) const RESTARTED: &str = "Tutti was restarted";
 pub(crate) struct Recovered {
     /// The number of this run, from 1.
     pub epoch: u64,
+    /// The number that is stored, if this run's is not yet.
+    pub before: Option<u64>,
     /// That the instances of the former run are gone: to be written.
     pub gone: Vec<Change>,
     /// The transitions that are kept.
     pub kept: HashMap<ServiceName, Kept>,
 }
 
-/// Notes that a new run begins, and reads what the former one has left.
-pub(crate) async fn recover(store: &dyn Store, now: SystemTime) -> Result<Recovered, RegistryError> {
-    let epoch = begin(store).await?;
+/// Notes that a new run begins, and reads what the former one has left. One that takes over notes nothing yet.
+pub(crate) async fn recover(
+    store: &dyn Store,
+    now: SystemTime,
+    take_over: bool,
+) -> Result<Recovered, RegistryError> {
+    let (epoch, before) = match take_over {
+        false => (begin(store).await?, None),
+        true => {
+            let before = stored_epoch(store).await?.map_or(0, |(epoch, _)| epoch);
+            (before.saturating_add(1), Some(before))
+        }
+    };
     let mut gone = Vec::new();
     each(store, INSTANCES, |entry| {
         if let Some(change) = leave(&entry, now) {
@@ -48,22 +60,22 @@ pub(crate) async fn recover(store: &dyn Store, now: SystemTime) -> Result<Recove
     })
     .await
     .map_err(RegistryError::Recover)?;
-    Ok(Recovered { epoch, gone, kept })
+    Ok(Recovered { epoch, before, gone, kept })
+}
+
+async fn stored_epoch(store: &dyn Store) -> Result<Option<(u64, Bytes)>, RegistryError> {
+    let range = Range { prefix: EPOCH_KEY.to_owned(), after: None, limit: 1 };
+    let entries = store.range(range).await.map_err(RegistryError::Recover)?.entries;
+    let Some(entry) = entries.into_iter().find(|entry| entry.key == EPOCH_KEY) else { return Ok(None) };
+    let epoch = std::str::from_utf8(&entry.value).ok().and_then(|text| text.parse().ok());
+    let invalid = || RegistryError::Recover(StateError::Invalid(format!("{EPOCH_KEY} is not a number")));
+    Ok(Some((epoch.ok_or_else(invalid)?, entry.value)))
 }
 
 async fn begin(store: &dyn Store) -> Result<u64, RegistryError> {
-    let range = Range { prefix: EPOCH_KEY.to_owned(), after: None, limit: 1 };
-    let entries = store.range(range).await.map_err(RegistryError::Recover)?.entries;
-    let old = entries.into_iter().find(|entry| entry.key == EPOCH_KEY).map(|entry| entry.value);
-    let (epoch, compare) = match old {
+    let (epoch, compare) = match stored_epoch(store).await? {
         None => (1, Compare::Absent(EPOCH_KEY.to_owned())),
-        Some(value) => {
-            let former: u64 =
-                std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-                    RegistryError::Recover(StateError::Invalid(format!("{EPOCH_KEY} is not a number")))
-                })?;
-            (former.saturating_add(1), Compare::ValueIs(EPOCH_KEY.to_owned(), value))
-        }
+        Some((former, value)) => (former.saturating_add(1), Compare::ValueIs(EPOCH_KEY.to_owned(), value)),
     };
     let put = Op::Put { key: EPOCH_KEY.to_owned(), value: Bytes::from(epoch.to_string()), lease: None };
     let txn = Txn { compares: vec![compare], then: vec![put], otherwise: Vec::new() };

@@ -9,6 +9,7 @@
 //! with this process: nothing that is read from the store at the next start can bring one back. The store keeps the past
 //! (and what has to be declared gone after a crash), and callers are told when it does, for as long as it answers.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -66,6 +67,10 @@ pub(crate) struct Run {
     writing: Option<Writing>,
     /// The pause before the next attempt to write; zero when the last one succeeded.
     retry: Duration,
+    /// Nothing is written yet: the process that hands its instances over may still take them back.
+    held: bool,
+    /// That instances are gone which nobody has taken over yet.
+    unclaimed: BTreeMap<InstanceId, Change>,
     /// Callers to be answered when the view is out.
     replies: Vec<(oneshot::Sender<Applied>, Result<(), CatalogError>)>,
 }
@@ -73,15 +78,12 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(registry: Registry, recovered: Recovered) -> Self {
         let Registry { store, clock, rng, options, prober, calls, suspects, publisher, metrics } = registry;
-        let mut journal = Journal::new(recovered.epoch, recovered.kept);
+        let journal = Journal::new(recovered.epoch, recovered.kept, recovered.before);
         let mut roster = Roster::default();
         roster.begin(first_number(recovered.epoch));
-        for change in recovered.gone {
-            metrics.transitions.inc();
-            journal.add(change);
-        }
+        let unclaimed = recovered.gone.into_iter().map(|change| (change.id.clone(), change)).collect();
         let flights = Flights::new(prober, options.probes_in_flight, options.commands_in_flight);
-        Self {
+        let mut run = Self {
             store,
             clock,
             rng,
@@ -96,7 +98,21 @@ impl Run {
             journal,
             writing: None,
             retry: Duration::ZERO,
+            held: options.take_over,
+            unclaimed,
             replies: Vec::new(),
+        };
+        if !run.held {
+            run.settle();
+        }
+        run
+    }
+
+    /// From now on the state is this run's. What nobody has taken over is gone.
+    fn settle(&mut self) {
+        self.held = false;
+        for change in std::mem::take(&mut self.unclaimed).into_values() {
+            self.note(change);
         }
     }
 
@@ -181,6 +197,14 @@ impl Run {
                 let result = self.report(&id, check, report, &note);
                 self.replies.push((reply, result));
             }
+            Call::LetGo { reply } => {
+                (self.held, self.writing) = (true, None);
+                self.replies.push((reply, Ok(())));
+            }
+            Call::Settle { reply } => {
+                self.settle();
+                self.replies.push((reply, Ok(())));
+            }
             Call::Pending { service, reply } => {
                 let _ = reply.send(self.journal.pending_of(&service));
             }
@@ -188,14 +212,27 @@ impl Run {
     }
 
     fn register(&mut self, registration: Registration) -> Result<(), CatalogError> {
-        let Registration { spec, checks, exec } = registration;
+        let Registration { spec, checks, exec, standing } = registration;
         if self.roster.serial(&spec.id).is_some() {
             return Err(CatalogError::Exists(spec.id));
         }
         let rules = if checks.len() > 1 { Rules::named } else { Rules::of };
-        let (state, actions) = Instance::new(checks.iter().map(rules), self.clock.monotonic());
-        let since = self.clock.wall();
-        let serial = self.roster.insert(Slot { spec: Arc::new(spec), checks, exec, state, since });
+        let (now, rules) = (self.clock.monotonic(), checks.iter().map(rules));
+        let (state, actions) = match &standing {
+            Some(standing) => Instance::resumed(rules, standing, now),
+            None => Instance::new(rules, now),
+        };
+        let since = standing.as_ref().map_or_else(|| self.clock.wall(), |standing| standing.since);
+        let slot = Slot { spec: Arc::new(spec), checks, exec, state, since };
+        if let Some(standing) = standing {
+            // Nothing has happened to it: what is stored of it stays true.
+            self.unclaimed.remove(&slot.spec.id);
+            self.count(None, Some(standing.health));
+            let serial = self.roster.insert(slot);
+            self.act(serial, actions, false);
+            return Ok(());
+        }
+        let serial = self.roster.insert(slot);
         self.transition(serial, None);
         self.act(serial, actions, false);
         Ok(())
@@ -320,7 +357,7 @@ impl Run {
     }
 
     fn begin_writing(&mut self) {
-        if self.writing.is_some() {
+        if self.writing.is_some() || self.held {
             return;
         }
         let Some(txn) = self.journal.next() else { return };

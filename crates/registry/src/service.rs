@@ -75,9 +75,10 @@ impl Registry {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RegistryError> {
         let mut shutdown = pin!(shutdown);
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        let take_over = self.options.take_over;
         let recovered = tokio::select! {
             () = &mut shutdown => return Ok(()),
-            recovered = recovering(store.as_ref(), clock.as_ref()) => recovered?,
+            recovered = recovering(store.as_ref(), clock.as_ref(), take_over) => recovered?,
         };
         let mut run = Run::new(self, recovered);
         run.until(shutdown).await;
@@ -87,10 +88,14 @@ impl Registry {
 }
 
 /// Reads the former run's state, with patience for a state engine that is only just starting.
-async fn recovering(store: &dyn Store, clock: &dyn Clock) -> Result<Recovered, RegistryError> {
+async fn recovering(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    take_over: bool,
+) -> Result<Recovered, RegistryError> {
     let mut attempt = 0;
     loop {
-        match recover(store, clock.wall()).await {
+        match recover(store, clock.wall(), take_over).await {
             Err(error) if error.kind() == Kind::Unavailable && attempt < RECOVER_ATTEMPTS => {
                 tokio::time::sleep(RECOVER_PAUSE * 2_u32.pow(attempt)).await;
                 attempt += 1;

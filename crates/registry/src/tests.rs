@@ -12,7 +12,7 @@ use tutti_core::random::Rng;
 use tutti_core::{Classify, InstanceId, Kind, ServiceName};
 use tutti_ports::catalog::{
     AppProtocol, Catalog, CatalogError, Check, Endpoint, Health, Instance, Probe, Registration, Report, Spec,
-    Transition,
+    Standing, Transition,
 };
 use tutti_ports::exec::{Exec, ExecError, Finished};
 use tutti_ports::state::{Range, Store};
@@ -167,7 +167,7 @@ fn registration(name: &str, checks: Vec<Check>) -> Registration {
         tags: Vec::new(),
         meta: BTreeMap::new(),
     };
-    Registration { spec, checks, exec: Arc::new(NoExec) }
+    Registration { spec, checks, exec: Arc::new(NoExec), standing: None }
 }
 
 fn check() -> Check {
@@ -604,4 +604,45 @@ async fn the_end_writes_what_it_can_and_waits_for_nothing_else() {
     store.set_fault(None);
     let world = World::over(store, Options::default()).await;
     assert_eq!(world.steps("web").await.last().unwrap(), "web-1 starting none: Tutti was restarted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_takes_over_goes_on_with_what_lives_and_writes_nothing_before_the_other_has_let_go() {
+    let old = World::new().await;
+    old.register("web-1", vec![check()]).await;
+    old.register("api-1", vec![check()]).await;
+    let stood = old.until("web-1", Health::Passing).await;
+    old.until("api-1", Health::Passing).await;
+    let (before, steps) = (old.handle.watch().borrow().generation, old.steps("web").await);
+    let options = Options { take_over: true, ..Options::default() };
+    // The first one fails half-way, and the old one goes on writing.
+    let failed = World::over(old.store.clone(), options).await;
+    let standing = Standing { health: stood.health, reason: stood.reason.clone(), since: stood.since };
+    let stands = || Registration { standing: Some(standing.clone()), ..registration("web-1", vec![check()]) };
+    failed.handle.register(stands()).await.unwrap();
+    failed.stop().await;
+    old.handle.drain(&id("api-1"), "scaled down").await.unwrap();
+    old.handle.deregister(&id("api-1"), "exited").await.unwrap();
+    assert!(!keys(&old.store, "registry/instances/").await.contains(&"registry/instances/api-1".to_owned()));
+    old.register("api-2", vec![]).await;
+
+    let new = World::over(old.store.clone(), options).await;
+    new.handle.register(stands()).await.unwrap();
+    let seen = new.see("web-1").unwrap();
+    assert_eq!((seen.health, seen.reason, seen.since), (stood.health, stood.reason, stood.since));
+    assert!(new.handle.watch().borrow().generation > before);
+    old.handle.let_go().await.unwrap();
+    new.handle.settle().await.unwrap();
+    assert_eq!(new.steps("web").await, steps, "nothing has happened to what lives");
+    assert_eq!(new.steps("api").await.last().unwrap(), "api-2 passing none: Tutti was restarted");
+    assert_eq!(keys(&new.store, "registry/instances/").await, ["registry/instances/web-1"]);
+    // The old one is quiet for good, and quick to end.
+    old.handle.drain(&id("web-1"), "x").await.unwrap();
+    old.stop().await;
+    assert_eq!(new.steps("web").await, steps);
+    new.register("web-2", vec![]).await;
+    assert_eq!(keys(&new.store, "registry/instances/").await.len(), 2);
+    // It is watched as before.
+    new.script.set("web-1", Some(Verdict::Fail));
+    new.until("web-1", Health::Critical).await;
 }

@@ -64,7 +64,8 @@ async fn watch(handle: &Handle, name: &str, probe: Probe) -> InstanceId {
         fall: 1,
         rise: 1,
     };
-    handle.register(Registration { spec, checks: vec![check], exec: Arc::new(NoExec) }).await.unwrap();
+    let exec = Arc::new(NoExec);
+    handle.register(Registration { spec, checks: vec![check], exec, standing: None }).await.unwrap();
     id
 }
 
@@ -183,7 +184,8 @@ async fn a_suspicion_finds_the_dead_at_once_whatever_the_interval() {
         tags: Vec::new(),
         meta: BTreeMap::new(),
     };
-    handle.register(Registration { spec, checks: vec![check], exec: Arc::new(NoExec) }).await.unwrap();
+    let exec = Arc::new(NoExec);
+    handle.register(Registration { spec, checks: vec![check], exec, standing: None }).await.unwrap();
     until(&handle, &spec_id, Health::Passing).await;
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());

@@ -70,6 +70,9 @@ pub enum SupervisorError {
     /// A one-off command could not be started.
     #[error("{0}")]
     Start(String, Option<Code>),
+    /// Something is on its way that would have to be finished first.
+    #[error("{0}")]
+    Busy(String),
     /// The supervisor is shutting down.
     #[error("the supervisor is shutting down")]
     Closed,
@@ -85,7 +88,7 @@ impl Classify for SupervisorError {
             | SupervisorError::NotOurs { .. }
             | SupervisorError::BadDefinition(_)
             | SupervisorError::Start(..) => Kind::Invalid,
-            SupervisorError::NeedsRestart(_) => Kind::Conflict,
+            SupervisorError::NeedsRestart(_) | SupervisorError::Busy(_) => Kind::Conflict,
             SupervisorError::TooManyReplicas(..) => Kind::Exhausted,
             SupervisorError::Closed => Kind::Unavailable,
             SupervisorError::Keeper(_)

@@ -54,5 +54,5 @@ pub use exec::{ExecSpec, Output, Running, Streams};
 pub use handle::Handle;
 pub use metrics::Metrics;
 pub use options::{Deps, Options};
-pub use service::{Reloaded, Supervisor};
+pub use service::{Estate, Handed, Reloaded, Supervisor};
 pub use status::{InstanceStatus, Phase, ServiceState, ServiceStatus, Status};

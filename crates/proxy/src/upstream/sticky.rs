@@ -3,7 +3,7 @@
 //! Its value is a keyed hash of the instance's name: it says nothing of the inside, it is the same for all clients of an
 //! instance, and nobody can make one up for an instance that they were not sent to. Which instance it means is looked up
 //! in a table that was made with the snapshot. The key is the process's own, made when it starts and never written down:
-//! the instances do not outlive it either.
+//! the instances outlive it only in an upgrade, and then the next process is given it.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -26,6 +26,11 @@ impl Key {
     /// This key.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// Its bytes, for who is to go on with it.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
     }
 
     /// This process's own key, that nobody knows.

@@ -146,6 +146,12 @@ impl State {
         (state, next)
     }
 
+    /// The same of one that is known to be so already: its first probe finds out whether it still is.
+    pub(crate) fn resumed(rules: Rules, status: Health, reason: String, now: Duration) -> (Self, Next) {
+        let (state, next) = Self::new(rules, now);
+        (Self { status, reason, ..state }, next)
+    }
+
     pub(crate) fn status(&self) -> Health {
         self.status
     }

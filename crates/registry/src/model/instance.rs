@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tutti_ports::catalog::{Health, Report};
+use tutti_ports::catalog::{Health, Report, Standing};
 
 use super::check::{Moment, Next, Rules, State, Verdict};
 
@@ -95,6 +95,22 @@ impl Instance {
             false => (Health::Starting, NO_RESULT),
         };
         (Self { checks, health, reason: reason.to_owned() }, actions)
+    }
+
+    /// An instance that is taken over as it stands, and what to do first.
+    pub(crate) fn resumed(
+        rules: impl Iterator<Item = Rules>,
+        standing: &Standing,
+        now: Duration,
+    ) -> (Self, Vec<Action>) {
+        let (health, reason) = (standing.health, standing.reason.clone());
+        let (mut actions, mut checks) = (Vec::new(), Vec::new());
+        for rules in rules {
+            let (state, next) = State::resumed(rules, health, reason.clone(), now);
+            push(next, checks.len(), &mut actions);
+            checks.push(state);
+        }
+        (Self { checks, health, reason }, actions)
     }
 
     pub(crate) fn health(&self) -> Health {

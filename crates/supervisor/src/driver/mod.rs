@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use tutti_core::InstanceId;
 use tutti_model::app::{Command, Service};
 use tutti_ports::catalog::Endpoint;
@@ -28,7 +29,7 @@ pub(crate) struct Order<'a> {
 }
 
 /// An instance's surroundings: what it, and whatever runs beside it, is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Surroundings {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) dir: PathBuf,
@@ -62,6 +63,12 @@ pub(crate) trait Driver: Send + Sync + 'static {
     /// Decides where an instance listens, what it is told, and how it is started. Starts nothing.
     async fn prepare(&self, order: Order<'_>) -> Result<Prepared, StartFailure>;
 
+    /// The ports of an instance that runs already, kept for it from now on.
+    fn resume(&self, endpoints: &[Endpoint]) -> Vec<pool::Lease>;
+
+    /// A process that the keeper has started for another process of Tutti.
+    fn adopt(&self, pid: i32, tag: u64) -> Box<dyn Process>;
+
     /// Starts a process: an instance, or a command beside one.
     async fn launch(&self, start: Start<'_>) -> Result<Box<dyn Process>, StartFailure>;
 
@@ -76,6 +83,8 @@ pub(crate) trait Driver: Send + Sync + 'static {
 #[async_trait::async_trait]
 pub(crate) trait Process: Send + Sync {
     fn pid(&self) -> i32;
+    /// By what the keeper knows it.
+    fn tag(&self) -> u64;
     /// Sends a signal to its group, or to all that it started.
     async fn signal(&self, signal: i32, tree: bool);
     /// Waits until it and all that it started has ended. May be called again.
@@ -88,6 +97,10 @@ pub(crate) trait Process: Send + Sync {
 impl Process for Child {
     fn pid(&self) -> i32 {
         self.pid
+    }
+
+    fn tag(&self) -> u64 {
+        self.tag
     }
 
     async fn signal(&self, signal: i32, tree: bool) {

@@ -70,6 +70,12 @@ impl Pool {
         Ok(Lease { port, pool: Arc::clone(self) })
     }
 
+    /// This port, at which an instance listens already.
+    pub(crate) fn held(self: &Arc<Self>, port: u16) -> Lease {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+        Lease { port, pool: Arc::clone(self) }
+    }
+
     /// This port and no other. `None`: somebody listens there, or another instance has it.
     pub(crate) fn exactly(self: &Arc<Self>, port: u16) -> Option<Lease> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -192,6 +192,14 @@ impl Driver for PortsDriver {
         })
     }
 
+    fn resume(&self, endpoints: &[Endpoint]) -> Vec<Lease> {
+        endpoints.iter().map(|endpoint| self.pool.held(endpoint.addr.port())).collect()
+    }
+
+    fn adopt(&self, pid: i32, tag: u64) -> Box<dyn Process> {
+        Box::new(self.keeper.adopt(pid, tag))
+    }
+
     async fn launch(&self, start: Start<'_>) -> Result<Box<dyn Process>, StartFailure> {
         let name = start.argv.first().map(String::as_str).unwrap_or_default();
         let env = &start.around.env;

@@ -2,17 +2,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::{Command, Stdio};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::protocol::{self, ExitStatus, Frames, Report, Request, Spawn, TREE};
+use super::process::Process;
+use super::protocol::{self, ExitStatus, FORM, Frames, Report, Request, Spawn, TREE};
 use super::{MARKER, sweep};
 use crate::metrics::Metrics;
 use crate::options::KeeperCommand;
@@ -45,6 +44,28 @@ pub(crate) enum SpawnFailure {
 enum Outgoing {
     Request(Request, Vec<OwnedFd>),
     Close,
+    /// Keep still until the verdict: with one, another process has the keeper; without, everything goes on.
+    Freeze(oneshot::Sender<Frozen>, oneshot::Receiver<()>),
+}
+
+/// A keeper at which nobody writes and from which nobody reads.
+pub(crate) struct Frozen {
+    pub(crate) socket: OwnedFd,
+    pub(crate) legacy: Legacy,
+}
+
+/// What the next process has to know of a keeper, besides its socket.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Legacy {
+    /// The form of what is said; see [`FORM`].
+    form: u32,
+    pid: i32,
+    /// The next tag that is free.
+    next: u64,
+    /// What was read of a message that is not whole.
+    unread: Vec<u8>,
+    /// Every process that has not ended. Those that are no instances are commands that nobody waits for any more.
+    tags: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -62,7 +83,7 @@ struct Entry {
 #[derive(Clone)]
 pub(crate) struct Child {
     pub(crate) pid: i32,
-    tag: u64,
+    pub(crate) tag: u64,
     exit: watch::Receiver<Option<ExitStatus>>,
     keeper: Keeper,
 }
@@ -102,7 +123,8 @@ impl Keeper {
         let children = Arc::new(Children::default());
         let keeper = Self { run: Arc::from(run), requests, children: Arc::clone(&children) };
         let run = Arc::clone(&keeper.run);
-        Ok((keeper, KeeperLoop { command, run, process, inbox, children, losses: VecDeque::new(), metrics }))
+        let (losses, frames, begin) = (VecDeque::new(), Frames::default(), Begin::default());
+        Ok((keeper, KeeperLoop { command, run, process, inbox, children, losses, metrics, frames, begin }))
     }
 
     /// Starts a process. `spawn.tag` is filled in here; `fds` are standard input if `spawn.stdin`, output and error.
@@ -128,6 +150,57 @@ impl Keeper {
                 Err(failure)
             }
         }
+    }
+
+    /// Takes over the keeper of another process, with the processes of these tags. Nothing is said to it, and nothing heard of it, before
+    /// the gate opens; if it never does, the keeper is left alone.
+    pub(crate) fn take_over(
+        command: KeeperCommand,
+        run: &str,
+        metrics: Arc<Metrics>,
+        (socket, legacy): (OwnedFd, Legacy),
+        tags: impl Iterator<Item = u64>,
+        gate: watch::Receiver<bool>,
+    ) -> io::Result<(Self, KeeperLoop)> {
+        if legacy.form != FORM {
+            let what = format!("the keeper speaks form {}, and this version form {FORM}", legacy.form);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
+        sys::become_subreaper()?;
+        let process = Process::adopt(socket, legacy.pid)?;
+        let (requests, inbox) = mpsc::channel(QUEUE);
+        let children = Arc::new(Children::default());
+        children.next.store(legacy.next, Ordering::Relaxed);
+        children.lock().extend(tags.map(|tag| (tag, Entry { spawned: None, exit: watch::channel(None).0 })));
+        let left = |tag: &u64| !children.lock().contains_key(tag);
+        let strays = legacy.tags.into_iter().filter(left).collect();
+        let keeper = Self { run: Arc::from(run), requests, children: Arc::clone(&children) };
+        let (run, losses) = (Arc::clone(&keeper.run), VecDeque::new());
+        let mut frames = Frames::default();
+        frames.push(&legacy.unread);
+        let begin = Begin { gate: Some(gate), strays };
+        Ok((keeper, KeeperLoop { command, run, process, inbox, children, losses, metrics, frames, begin }))
+    }
+
+    /// A process that was started by another process of Tutti.
+    pub(crate) fn adopt(&self, pid: i32, tag: u64) -> Child {
+        let known = self.children.lock().get(&tag).map(|entry| entry.exit.subscribe());
+        // Of one that is not known there will be no word: it counts as ended.
+        let exit = known.unwrap_or_else(|| watch::channel(Some(ExitStatus::Lost)).1);
+        Child { pid, tag, exit, keeper: self.clone() }
+    }
+
+    /// Whether a process has not ended, as far as is known.
+    pub(crate) fn knows(&self, tag: u64) -> bool {
+        self.children.lock().contains_key(&tag)
+    }
+
+    /// Says and hears nothing more, so that another process may. The sender lets the keeper go; dropped, it takes it back.
+    pub(crate) async fn freeze(&self) -> Option<(Frozen, oneshot::Sender<()>)> {
+        let (reply, frozen) = oneshot::channel();
+        let (release, verdict) = oneshot::channel();
+        self.requests.send(Outgoing::Freeze(reply, verdict)).await.ok()?;
+        Some((frozen.await.ok()?, release))
     }
 
     /// Lets the keeper go; it kills whatever still runs.
@@ -197,39 +270,6 @@ impl Children {
     }
 }
 
-/// The keeper's process and our end of the socket.
-struct Process {
-    socket: AsyncFd<OwnedFd>,
-    child: std::process::Child,
-}
-
-impl Process {
-    fn start(command: &KeeperCommand, run: &str) -> io::Result<Self> {
-        let (ours, theirs) = sys::socket::pair()?;
-        rustix::io::ioctl_fionbio(&ours, true)?;
-        let mut program = Command::new(&command.program);
-        program.args(&command.args).arg(theirs.as_raw_fd().to_string());
-        program.env(MARKER, format!("{run}.keeper")).current_dir("/");
-        program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        sys::hand_down(&mut program, theirs.as_raw_fd());
-        let child = program.spawn()?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        Ok(Self { socket: crate::sys::watched(ours, interest)?, child })
-    }
-
-    /// Closes the socket and waits until the keeper has killed what there was and ended.
-    fn close(self) {
-        let Self { socket, mut child } = self;
-        drop(socket);
-        let _ = child.wait();
-    }
-
-    fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Carries requests to the keeper and reports back.
 pub(crate) struct KeeperLoop {
     command: KeeperCommand,
@@ -239,12 +279,33 @@ pub(crate) struct KeeperLoop {
     children: Arc<Children>,
     losses: VecDeque<Instant>,
     metrics: Arc<Metrics>,
+    /// What was read and is not a whole message yet.
+    frames: Frames,
+    begin: Begin,
+}
+
+/// How the loop of a keeper begins that was taken over.
+#[derive(Default)]
+struct Begin {
+    gate: Option<watch::Receiver<bool>>,
+    strays: Vec<u64>,
 }
 
 impl KeeperLoop {
-    /// Runs until [`Keeper::close`], or until a keeper can be kept no longer. What runs then is killed.
+    /// Runs until [`Keeper::close`], or until a keeper can be kept no longer: what runs then is killed. Or until another process has the
+    /// keeper.
     pub(crate) async fn run(mut self) -> io::Result<()> {
-        while let End::Lost(error) = self.pump().await {
+        if let Some(mut gate) = self.begin.gate.take()
+            && gate.wait_for(|open| *open).await.is_err()
+        {
+            return Ok(());
+        }
+        loop {
+            let error = match self.pump().await {
+                End::Lost(error) => error,
+                End::Closed => break,
+                End::LetGo => return Ok(()),
+            };
             tracing::warn!(%error, "the keeper was lost; every process of the application is started anew");
             let run = Arc::clone(&self.run);
             let (command, old) = (self.command.clone(), self.process);
@@ -266,6 +327,7 @@ impl KeeperLoop {
                 return Err(io::Error::other("the keeper was lost again and again"));
             }
             self.process = Process::start(&command, &run)?;
+            self.frames = Frames::default();
         }
         let process = self.process;
         let closed = tokio::task::spawn_blocking(move || process.close()).await;
@@ -274,9 +336,23 @@ impl KeeperLoop {
     }
 
     async fn pump(&mut self) -> End {
-        let mut frames = Frames::default();
+        let mut frames = std::mem::take(&mut self.frames);
         let mut outgoing: VecDeque<(Vec<u8>, Vec<OwnedFd>)> = VecDeque::new();
+        if let Err(error) = self.note(&mut frames, &mut outgoing) {
+            return End::Lost(error);
+        }
+        for tag in std::mem::take(&mut self.begin.strays) {
+            let kill = Request::Signal { tag, signal: libc::SIGKILL, tree: TREE };
+            self.enqueue(&kill, Vec::new(), &mut outgoing);
+        }
+        let mut freeze = None;
         loop {
+            if outgoing.is_empty()
+                && let Some((reply, verdict)) = freeze.take()
+                && self.frozen(&frames, reply, verdict).await
+            {
+                return End::LetGo;
+            }
             tokio::select! {
                 ready = self.process.socket.readable() => {
                     let outcome = match ready {
@@ -299,11 +375,33 @@ impl KeeperLoop {
                         return End::Lost(error);
                     }
                 }
-                request = self.inbox.recv(), if outgoing.len() < QUEUE => match request {
+                request = self.inbox.recv(), if outgoing.len() < QUEUE && freeze.is_none() => match request {
                     Some(Outgoing::Request(request, fds)) => self.enqueue(&request, fds, &mut outgoing),
+                    Some(Outgoing::Freeze(reply, verdict)) => freeze = Some((reply, verdict)),
                     Some(Outgoing::Close) | None => return End::Closed,
                 },
             }
+        }
+    }
+
+    /// Keeps still until it is known who has the keeper. Whether somebody else has.
+    async fn frozen(
+        &self,
+        frames: &Frames,
+        reply: oneshot::Sender<Frozen>,
+        verdict: oneshot::Receiver<()>,
+    ) -> bool {
+        let legacy = Legacy {
+            form: FORM,
+            pid: self.process.pid(),
+            next: self.children.next.load(Ordering::Relaxed),
+            unread: frames.rest().to_vec(),
+            tags: self.children.lock().keys().copied().collect(),
+        };
+        match self.process.socket.get_ref().try_clone() {
+            Ok(socket) => reply.send(Frozen { socket, legacy }).is_ok() && verdict.await.is_ok(),
+            // Whoever asked learns it from the reply that never comes.
+            Err(_) => false,
         }
     }
 
@@ -330,6 +428,7 @@ impl KeeperLoop {
 
 enum End {
     Closed,
+    LetGo,
     Lost(io::Error),
 }
 

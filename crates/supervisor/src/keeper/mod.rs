@@ -6,10 +6,13 @@
 //! - When the keeper itself is killed, the kernel kills its direct children, and Tutti the rest.
 //! - A process that was started by tag is reported as exited when nothing that it started is left.
 //!
+//! A keeper may outlive the Tutti that has started it: an upgrade hands its socket to the next one.
+//!
 //! [`main`] must be called before the program starts a thread.
 
 mod client;
 mod kept;
+mod process;
 mod protocol;
 pub(crate) mod sweep;
 
@@ -20,7 +23,7 @@ use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub(crate) use client::{Child, Keeper, SpawnFailure};
+pub(crate) use client::{Child, Frozen, Keeper, KeeperLoop, Legacy, SpawnFailure};
 pub(crate) use protocol::{ExitStatus, Spawn};
 
 use crate::sys;

@@ -1,10 +1,13 @@
-//! What Tutti and the keeper say to each other: a length of four bytes, then JSON. Both are the same program, so
-//! the form may change with every version.
+//! What Tutti and the keeper say to each other: a length of four bytes, then JSON. Both are the same program when the keeper is started, but
+//! a keeper stays when Tutti is upgraded: so the form has a number, which goes with the keeper from one Tutti to the next.
 
 use std::io;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+/// The form of what is said. It grows with every change that an older keeper would not understand, or a newer Tutti not in it.
+pub(crate) const FORM: u32 = 1;
 
 /// Largest message: what the kernel takes as arguments and environment, in JSON.
 const MESSAGE_BYTES: usize = 16 << 20;
@@ -93,6 +96,11 @@ impl Frames {
     /// Adds bytes as they came.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// What has come of a message that is not whole.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// The next whole message.

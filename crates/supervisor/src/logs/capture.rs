@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tutti_core::ServiceName;
 
 use super::line::{Cut, Splitter};
@@ -25,10 +25,23 @@ const LAST_LINE_BYTES: usize = 2000;
 /// The last lines that an instance printed.
 #[derive(Clone, Default)]
 pub(crate) struct Captured {
-    last: Arc<Mutex<[VecDeque<String>; 2]>>,
+    last: Arc<Mutex<LastLines>>,
 }
 
+/// Of standard output and of standard error.
+pub(crate) type LastLines = [VecDeque<String>; 2];
+
 impl Captured {
+    /// What another process has seen.
+    pub(crate) fn of(last: LastLines) -> Self {
+        Self { last: Arc::new(Mutex::new(last)) }
+    }
+
+    /// What was seen.
+    pub(crate) fn seen(&self) -> LastLines {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Those on standard error, or on standard output if there were none.
     pub(crate) fn last_lines(&self) -> Vec<String> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,30 +92,77 @@ pub(crate) struct Source {
     pub(crate) stream: Stream,
 }
 
+/// The reading end of a stream, and the line of it that has not ended. Shared, since both may have to be handed over.
+#[derive(Clone)]
+pub(crate) struct Tap {
+    pipe: Arc<AsyncFd<OwnedFd>>,
+    splitter: Arc<Mutex<Splitter>>,
+}
+
+impl Tap {
+    /// Of a pipe from which nothing was read.
+    pub(crate) fn new(pipe: AsyncFd<OwnedFd>) -> Self {
+        Self { pipe: Arc::new(pipe), splitter: Arc::default() }
+    }
+
+    /// Of a pipe from which another process has read so far.
+    pub(crate) fn adopt(pipe: OwnedFd, splitter: Splitter) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let pipe = crate::sys::watched(pipe, tokio::io::Interest::READABLE)?;
+        Ok(Self { pipe: Arc::new(pipe), splitter: Arc::new(Mutex::new(splitter)) })
+    }
+
+    /// The pipe once more, and the line that has not ended. Nobody may read meanwhile: see [`Logs::quiet`].
+    pub(crate) fn duplicate(&self) -> io::Result<(OwnedFd, Splitter)> {
+        Ok((self.pipe.get_ref().try_clone()?, self.splitter().clone()))
+    }
+
+    fn splitter(&self) -> MutexGuard<'_, Splitter> {
+        self.splitter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what there is, or takes out the open line when it was waited for in vain. `None`: nothing has come after all. The flag
+    /// says that nothing more will.
+    fn take(
+        &self,
+        ready: Option<io::Result<AsyncFdReadyGuard<'_, OwnedFd>>>,
+        buffer: &mut [u8],
+    ) -> Option<(Vec<Cut>, bool)> {
+        let mut cuts = Vec::new();
+        let count = match ready {
+            None => {
+                self.splitter().flush(&mut cuts);
+                return Some((cuts, false));
+            }
+            Some(Err(_)) => 0,
+            Some(Ok(mut ready)) => {
+                match ready.try_io(|pipe| Ok(rustix::io::read(pipe.get_ref(), &mut *buffer)?)) {
+                    Err(_would_block) => return None,
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => return None,
+                    Ok(read) => read.unwrap_or(0),
+                }
+            }
+        };
+        match count {
+            0 => self.splitter().finish(&mut cuts),
+            _ => self.splitter().push(buffer.get(..count).unwrap_or_default(), &mut cuts),
+        }
+        Some((cuts, count == 0))
+    }
+}
+
 /// Reads lines until the pipe's end and adds them to the logs.
-pub(crate) async fn capture(pipe: AsyncFd<OwnedFd>, source: Source, logs: Arc<Logs>, last: Captured) {
-    let mut splitter = Splitter::default();
+pub(crate) async fn capture(tap: Tap, source: Source, logs: Arc<Logs>, last: Captured) {
     let mut buffer = vec![0_u8; 16 << 10];
     loop {
-        let mut cuts = Vec::new();
-        let read = tokio::select! {
-            read = read(&pipe, &mut buffer) => Some(read),
-            () = tokio::time::sleep(PARTIAL_AFTER), if splitter.is_open() => None,
+        let open = tap.splitter().is_open();
+        let ready = tokio::select! {
+            ready = tap.pipe.readable() => Some(ready),
+            () = tokio::time::sleep(PARTIAL_AFTER), if open => None,
         };
-        let ended = match read {
-            Some(Ok(count)) if count > 0 => {
-                splitter.push(buffer.get(..count).unwrap_or_default(), &mut cuts);
-                false
-            }
-            Some(_) => {
-                splitter.finish(&mut cuts);
-                true
-            }
-            None => {
-                splitter.flush(&mut cuts);
-                false
-            }
-        };
+        // From here until the lines are in the logs, nobody takes the pipe away.
+        let _busy = logs.busy().await;
+        let Some((cuts, ended)) = tap.take(ready, &mut buffer) else { continue };
         if !cuts.is_empty() {
             last.note(source.stream, &cuts);
             logs.add(lines(&source, cuts)).await;

@@ -1,5 +1,6 @@
 //! Cuts a stream of bytes into lines.
 
+use serde::{Deserialize, Serialize};
 use tutti_core::limits::LOG_LINE_BYTES;
 
 /// A line as it was cut.
@@ -13,7 +14,7 @@ pub(crate) struct Cut {
 }
 
 /// Holds the line that has not ended.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Splitter {
     open: Vec<u8>,
     /// The rest of the line is thrown away.

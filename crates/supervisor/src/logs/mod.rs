@@ -17,12 +17,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, broadcast, mpsc, oneshot};
 use tutti_core::{InstanceId, ServiceName};
 
 use crate::metrics::Metrics;
 use crate::options::LogOptions;
-pub(crate) use capture::{Captured, Source, capture, pipe, read};
+pub(crate) use capture::{Captured, LastLines, Source, Tap, capture, pipe, read};
+pub(crate) use line::Splitter;
 pub use render::{Fields, fields};
 use writer::ToDisk;
 pub(crate) use writer::Writer;
@@ -148,6 +149,8 @@ pub(crate) struct Logs {
     live: Mutex<Option<broadcast::Sender<Arc<LogLine>>>>,
     disk: mpsc::Sender<ToDisk>,
     metrics: Arc<Metrics>,
+    /// Many read pipes at once; who hands them over waits until none does.
+    reading: Arc<RwLock<()>>,
 }
 
 impl Logs {
@@ -167,9 +170,35 @@ impl Logs {
         let writer = Writer::new(folder.clone(), options, inbox, Arc::clone(&metrics), Box::new(notice));
         let (live, _) = broadcast::channel(FOLLOW_LINES);
         Ok((
-            Self { folder, next: tokio::sync::Mutex::new(next), live: Mutex::new(Some(live)), disk, metrics },
+            Self {
+                folder,
+                next: tokio::sync::Mutex::new(next),
+                live: Mutex::new(Some(live)),
+                disk,
+                metrics,
+                reading: Arc::default(),
+            },
             writer,
         ))
+    }
+
+    /// Held by whoever reads a pipe until what was read is in the logs.
+    pub(crate) async fn busy(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.reading).read_owned().await
+    }
+
+    /// As long as this is held nothing is read from any pipe, and what was read is in the files.
+    pub(crate) async fn quiet(&self) -> OwnedRwLockWriteGuard<()> {
+        let quiet = Arc::clone(&self.reading).write_owned().await;
+        self.flush().await;
+        quiet
+    }
+
+    async fn flush(&self) {
+        let (flushed, done) = oneshot::channel();
+        if self.disk.send(ToDisk::Flush(flushed)).await.is_ok() {
+            let _ = done.await;
+        }
     }
 
     /// Numbers lines, shows them to followers and sends them to the disk. Waits while the disk's queue is full.
@@ -196,10 +225,7 @@ impl Logs {
 
     /// Lines that were printed, oldest first.
     pub(crate) async fn query(&self, query: LogQuery) -> Vec<LogLine> {
-        let (flushed, done) = oneshot::channel();
-        if self.disk.send(ToDisk::Flush(flushed)).await.is_ok() {
-            let _ = done.await;
-        }
+        self.flush().await;
         let folder = self.folder.clone();
         tokio::task::spawn_blocking(move || query::read(&folder, &query)).await.unwrap_or_default()
     }

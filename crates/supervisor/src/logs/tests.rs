@@ -165,7 +165,7 @@ async fn a_line_without_end_is_shown_and_then_continued() {
     let (read, write) = pipe().unwrap();
     let source = Source { service: name("a"), ordinal: 1, stream: Stream::Stderr };
     let last = Captured::default();
-    let work = tokio::spawn(capture(read, source, Arc::clone(&open_.logs), last.clone()));
+    let work = tokio::spawn(capture(Tap::new(read), source, Arc::clone(&open_.logs), last.clone()));
     let mut follower = open_.logs.follow(LogQuery::default()).await;
     rustix::io::write(&write, b"Password: ").unwrap();
     let first = tokio::time::timeout(Duration::from_secs(10), follower.next()).await.unwrap();

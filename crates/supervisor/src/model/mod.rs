@@ -5,6 +5,7 @@
 //! command may contradict the one before at any moment, and the machine goes on from where it is.
 
 mod backoff;
+mod handover;
 mod reconcile;
 mod reload;
 mod state;
@@ -13,7 +14,9 @@ mod tests;
 
 use std::time::Duration;
 
+pub(crate) use handover::Affairs;
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 use tutti_core::random::Rng;
 use tutti_core::{Code, InstanceId, ServiceName};
 use tutti_model::app::{Condition, Restart};
@@ -102,7 +105,7 @@ pub(crate) enum Setup {
 }
 
 /// Where a slot is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum At {
     /// Waits to be started again.
     Backoff {
@@ -119,8 +122,8 @@ pub(crate) enum At {
     Exited,
 }
 
-/// A place for an instance: keeps its number over restarts.
-#[derive(Clone, Debug)]
+/// A place for an instance: keeps its number over restarts, and over upgrades.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Slot {
     pub(crate) ordinal: u32,
     pub(crate) generation: u64,

@@ -32,7 +32,7 @@ pub struct Rewrite {
 }
 
 /// What names and paths mean for one instance.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Targets {
     /// Peers by the host name that stands in addresses.
     pub peers: BTreeMap<String, PeerTarget>,
@@ -45,7 +45,7 @@ pub struct Targets {
 }
 
 /// Where a peer is reached.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PeerTarget {
     /// The service.
     pub service: String,

@@ -62,6 +62,8 @@ impl Supervisor {
             }
             Some(Command::Reload { application, reply }) => self.reload(application, reply),
             Some(Command::Sample { reply }) => self.sample(Some(reply)),
+            // The loop takes it before: it has to wait for it.
+            Some(Command::HandOver { .. }) => {}
         }
     }
 
@@ -209,7 +211,7 @@ impl Supervisor {
         let (sender, orders) = mpsc::unbounded_channel();
         self.instances.insert(key.clone(), sender);
         let (shared, facts) = (Arc::clone(&self.shared), self.tell.clone());
-        self.tasks.spawn(Instance { shared, service, plan, key, orders, facts }.run());
+        self.tasks.spawn(Instance { shared, service, plan, key, orders, facts, adopted: None }.run());
     }
 
     fn set_up(&mut self, name: &ServiceName) {
@@ -336,5 +338,6 @@ fn external(shared: &Arc<Shared>, service: &Service, endpoints: Vec<Endpoint>) -
             meta: service.labels.clone(),
         },
         exec: Arc::clone(shared) as _,
+        standing: shared.stood(&tutti_core::InstanceId::of(&service.name, 1)),
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tutti_core::error::chain;
 use tutti_core::{InstanceId, ServiceName};
 use tutti_model::app::Service;
-use tutti_ports::catalog::{CatalogError, Registration, Spec};
+use tutti_ports::catalog::{CatalogError, Registration, Spec, Standing};
 
 use super::Fact;
 use super::elsewhere::{FIRST_LOOK, Found, LAST_PAUSE, look};
@@ -21,7 +21,7 @@ use crate::health;
 use crate::hints;
 use crate::infer::Plan;
 use crate::keeper::ExitStatus;
-use crate::logs::{self, Captured, Source, Stream};
+use crate::logs::{self, Captured, Source, Stream, Tap};
 use crate::model::InstanceKey;
 use crate::status::Exit;
 
@@ -45,13 +45,21 @@ pub(super) struct Instance {
     pub(super) key: InstanceKey,
     pub(super) orders: mpsc::UnboundedReceiver<InstanceOrder>,
     pub(super) facts: mpsc::Sender<Fact>,
+    /// It runs already: another process of Tutti has started it.
+    pub(super) adopted: Option<Box<Adopted>>,
+}
+
+/// An instance that runs already.
+pub(super) struct Adopted {
+    pub(super) live: Live,
+    pub(super) standing: Standing,
 }
 
 impl Instance {
     /// Runs from start to end and tells of the end, whatever it is.
     pub(super) async fn run(mut self) {
         let id = self.key.id();
-        let captured = Captured::default();
+        let captured = self.adopted.as_ref().map_or_else(Captured::default, |one| one.live.captured.clone());
         let outcome = self.live(&id, &captured).await;
         let (status, reason, code, lasting) = match outcome {
             Ok(status) => (Some(status.shell()), self.why(status, &captured), None, false),
@@ -73,21 +81,23 @@ impl Instance {
     }
 
     async fn live(&mut self, id: &InstanceId, captured: &Captured) -> Result<ExitStatus, StartFailure> {
-        let mut prepared = self.prepare(id).await?;
         let mut captures = JoinSet::new();
-        let mut process = self.start(&prepared, captured, &mut captures).await?;
-        let pid = process.pid();
-        let around = Arc::new(prepared.around.clone());
-        let endpoints = prepared.endpoints.clone();
-        let started_at_ms = wall_ms();
-        self.shared.live().insert(id.clone(), Live { pid, started_at_ms, around, endpoints });
-        let instance = EventKind::Started { instance: id.clone(), pid: pid.unsigned_abs() };
-        self.shared.tell(&self.key.service, instance);
-        let registered = self.register(id, &prepared).await;
+        let (mut prepared, mut process, standing) = match self.adopted.take() {
+            Some(adopted) => self.go_on(id, *adopted, &mut captures),
+            None => {
+                let prepared = self.prepare(id).await?;
+                let process = self.start(id, &prepared, captured, &mut captures).await?;
+                (prepared, process, None)
+            }
+        };
+        let (pid, known) = (process.pid(), standing.is_some());
+        let registered = self.register(id, &prepared, standing).await;
         let status = match registered {
             Ok(()) => {
-                let started = Fact::Started { key: self.key.clone(), pid: pid.unsigned_abs() };
-                let _ = self.facts.send(started).await;
+                if !known {
+                    let started = Fact::Started { key: self.key.clone(), pid: pid.unsigned_abs() };
+                    let _ = self.facts.send(started).await;
+                }
                 Ok(self.obey(id, process.as_mut(), &mut prepared).await)
             }
             Err(failure) => {
@@ -121,8 +131,39 @@ impl Instance {
         Ok(prepared)
     }
 
+    /// Takes over an instance that runs.
+    fn go_on(
+        &mut self,
+        id: &InstanceId,
+        Adopted { live, standing }: Adopted,
+        captures: &mut JoinSet<()>,
+    ) -> (Prepared, Box<dyn Process>, Option<Standing>) {
+        let process = self.shared.driver.adopt(live.pid, live.tag);
+        let prepared = Prepared {
+            argv: Vec::new(),
+            around: (*live.around).clone(),
+            endpoints: live.endpoints.clone(),
+            rewrites: Vec::new(),
+            notices: Vec::new(),
+            leases: self.shared.driver.resume(&live.endpoints),
+        };
+        self.listen(&live, captures);
+        self.shared.live().insert(id.clone(), live);
+        (prepared, process, Some(standing))
+    }
+
+    /// Reads what it prints.
+    fn listen(&self, live: &Live, captures: &mut JoinSet<()>) {
+        for (tap, stream) in live.taps.iter().zip([Stream::Stdout, Stream::Stderr]) {
+            let source = source(&self.key.service, self.key.ordinal, stream);
+            let (logs, captured) = (Arc::clone(&self.shared.logs), live.captured.clone());
+            captures.spawn(logs::capture(tap.clone(), source, logs, captured));
+        }
+    }
+
     async fn start(
         &mut self,
+        id: &InstanceId,
         prepared: &Prepared,
         captured: &Captured,
         captures: &mut JoinSet<()>,
@@ -140,14 +181,28 @@ impl Instance {
             terminal: false,
         };
         let process = self.shared.driver.launch(start).await?;
-        for (pipe, stream) in [(out, Stream::Stdout), (err, Stream::Stderr)] {
-            let source = source(&self.key.service, self.key.ordinal, stream);
-            captures.spawn(logs::capture(pipe, source, Arc::clone(&self.shared.logs), captured.clone()));
-        }
+        let live = Live {
+            pid: process.pid(),
+            started_at_ms: wall_ms(),
+            around: Arc::new(prepared.around.clone()),
+            endpoints: prepared.endpoints.clone(),
+            tag: process.tag(),
+            taps: [Tap::new(out), Tap::new(err)],
+            captured: captured.clone(),
+        };
+        self.listen(&live, captures);
+        let instance = EventKind::Started { instance: id.clone(), pid: live.pid.unsigned_abs() };
+        self.shared.live().insert(id.clone(), live);
+        self.shared.tell(&self.key.service, instance);
         Ok(process)
     }
 
-    async fn register(&self, id: &InstanceId, prepared: &Prepared) -> Result<(), StartFailure> {
+    async fn register(
+        &self,
+        id: &InstanceId,
+        prepared: &Prepared,
+        standing: Option<Standing>,
+    ) -> Result<(), StartFailure> {
         let spec = Spec {
             id: id.clone(),
             service: self.key.service.clone(),
@@ -167,6 +222,7 @@ impl Instance {
                 &prepared.around.targets,
             ),
             exec: Arc::clone(&self.shared) as _,
+            standing: standing.clone(),
         };
         let catalog = &self.shared.deps.catalog;
         let result = match catalog.register(registration()).await {
@@ -245,7 +301,7 @@ impl Instance {
                     main.addr = addr;
                 }
                 self.deregister(id, "it listens at another port than it was told").await;
-                if let Err(failure) = self.register(id, prepared).await {
+                if let Err(failure) = self.register(id, prepared, None).await {
                     tracing::warn!(instance = %id, reason = failure.reason, "could not be registered anew");
                 }
                 if let Some(live) = self.shared.live().get_mut(id) {

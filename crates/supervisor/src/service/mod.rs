@@ -5,6 +5,7 @@
 
 mod act;
 mod elsewhere;
+mod handover;
 mod instance;
 mod reload;
 mod shared;
@@ -27,7 +28,7 @@ use crate::driver::Driver;
 use crate::driver::ports::PortsDriver;
 use crate::error::SupervisorError;
 use crate::handle::Handle;
-use crate::keeper::{Keeper, sweep};
+use crate::keeper::{Keeper, KeeperLoop, sweep};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::model::{Dep, Failure, InstanceKey, Machine, Place, Spec};
@@ -36,6 +37,7 @@ use crate::plans::Plans;
 use crate::setup::{DriverRunner, Progress, Setup};
 use crate::stats::Stats;
 use crate::status::{Exit, Status};
+pub use handover::{Estate, Handed};
 pub(crate) use instance::InstanceOrder;
 pub(crate) use reload::Current;
 pub use reload::Reloaded;
@@ -55,6 +57,7 @@ pub(crate) enum Command {
     Scale { service: ServiceName, replicas: u32, reply: Reply },
     Sample { reply: Reply },
     Reload { application: Arc<Application>, reply: oneshot::Sender<Result<Reloaded, SupervisorError>> },
+    HandOver { reply: oneshot::Sender<Result<handover::HandedOver, SupervisorError>> },
     Shutdown { grace: Option<Duration> },
     Kill,
 }
@@ -110,6 +113,14 @@ pub struct Supervisor {
     deaf: bool,
 }
 
+/// What a supervisor is made of, besides its keeper.
+struct Parts {
+    deps: Deps,
+    application: Arc<Application>,
+    options: Options,
+    metrics: Arc<Metrics>,
+}
+
 impl Supervisor {
     /// Ends what an earlier run left in the data directory, starts the keeper, and gives the supervisor with its
     /// handle. Nothing of the application is started yet. Must be called inside a runtime; blocks shortly.
@@ -119,12 +130,20 @@ impl Supervisor {
         options: Options,
     ) -> Result<(Self, Handle), SupervisorError> {
         let run = clear_data_dir(&options)?;
-        let options = Arc::new(options);
-        let (events, _) = broadcast::channel(shared::EVENTS);
         let metrics = Arc::new(Metrics::default());
-        let (logs, writer) = open_logs(&application, &options, &events, &metrics)?;
         let (keeper, keeper_loop) = Keeper::start(options.keeper.clone(), &run, Arc::clone(&metrics))
             .map_err(SupervisorError::Keeper)?;
+        Self::build(Parts { deps, application, options, metrics }, keeper, keeper_loop)
+    }
+
+    fn build(
+        Parts { deps, application, options, metrics }: Parts,
+        keeper: Keeper,
+        keeper_loop: KeeperLoop,
+    ) -> Result<(Self, Handle), SupervisorError> {
+        let options = Arc::new(options);
+        let (events, _) = broadcast::channel(shared::EVENTS);
+        let (logs, writer) = open_logs(&application, &options, &events, &metrics)?;
         let plans = Arc::new(Plans::default());
         let current = Arc::new(Current::new(Arc::clone(&application)));
         let (door, planned) = (Arc::clone(&deps.door), Arc::clone(&plans));
@@ -154,6 +173,7 @@ impl Supervisor {
             live: Mutex::default(),
             rewrites: Mutex::default(),
             runs: AtomicU32::new(0),
+            standings: Mutex::default(),
         });
         let writer = std::thread::Builder::new().name("tutti-logs".to_owned()).spawn(move || writer.run());
         let writer = writer.map_err(SupervisorError::Keeper)?;
@@ -197,7 +217,12 @@ impl Supervisor {
             let deadline = self.machine.next_deadline();
             let now = self.now();
             tokio::select! {
-                command = self.commands.recv(), if !self.deaf => self.command(command),
+                command = self.commands.recv(), if !self.deaf => match command {
+                    Some(Command::HandOver { reply }) => if self.hand_over(reply).await {
+                        return self.leave().await;
+                    },
+                    command => self.command(command),
+                },
                 Some(fact) = self.facts.recv() => self.fact(fact),
                 Some(progress) = self.progress.recv() => self.progress(progress),
                 changed = self.view.changed() => match changed {

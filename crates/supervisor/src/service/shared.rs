@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
 use tutti_core::{InstanceId, ServiceName};
 use tutti_model::app::{Application, Command};
-use tutti_ports::catalog::Endpoint;
+use tutti_ports::catalog::{Endpoint, Standing};
 use tutti_ports::exec::{Exec, ExecError, Finished};
 
 use super::Current;
@@ -18,7 +18,7 @@ use crate::error::SupervisorError;
 use crate::event::{Event, EventKind};
 use crate::exec::{ExecSpec, Output, Place, Running, Streams};
 use crate::keeper::Keeper;
-use crate::logs::Logs;
+use crate::logs::{Captured, Logs, Tap};
 use crate::metrics::Metrics;
 use crate::options::{Deps, Options};
 use crate::plans::Plans;
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) plans: Arc<Plans>,
     pub(super) rewrites: Mutex<BTreeMap<ServiceName, Vec<Rewrite>>>,
     pub(super) runs: AtomicU32,
+    /// How those stood that run elsewhere, when they were taken over.
+    pub(super) standings: Mutex<HashMap<InstanceId, Standing>>,
 }
 
 /// An instance whose process runs.
@@ -57,6 +59,11 @@ pub(crate) struct Live {
     pub(crate) started_at_ms: u64,
     pub(crate) around: Arc<Surroundings>,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// By what the keeper knows it.
+    pub(crate) tag: u64,
+    /// Its standard output and error, and what they have said last.
+    pub(crate) taps: [Tap; 2],
+    pub(crate) captured: Captured,
 }
 
 impl Shared {
@@ -72,6 +79,25 @@ impl Shared {
 
     pub(crate) fn rewrites(&self) -> Vec<Rewrite> {
         self.rewrites.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect()
+    }
+
+    pub(super) fn rewrites_by_service(&self) -> Vec<(ServiceName, Vec<Rewrite>)> {
+        self.rewrites.lock().unwrap_or_else(PoisonError::into_inner).clone().into_iter().collect()
+    }
+
+    /// How those stand that run elsewhere.
+    pub(super) fn stand(&self, standings: Vec<(InstanceId, Standing)>) {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).extend(standings);
+    }
+
+    /// How one of them stood, for its first registration.
+    pub(super) fn stood(&self, id: &InstanceId) -> Option<Standing> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+
+    /// What was rewritten, and told, before.
+    pub(super) fn know_rewrites(&self, service: ServiceName, rewrites: Vec<Rewrite>) {
+        self.rewrites.lock().unwrap_or_else(PoisonError::into_inner).insert(service, rewrites);
     }
 
     /// Notes what was rewritten for an instance, and tells what was not known yet.

@@ -67,6 +67,22 @@ pub(crate) fn hand_down(command: &mut Command, fd: RawFd) {
     }
 }
 
+/// Waits until a process that need not be a child of ours has ended. Blocks.
+pub(crate) fn wait_for_end(pid: i32) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else { return };
+        let opened = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+        let Ok(process) = opened else { return };
+        while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {}
+    }
+    #[cfg(not(target_os = "linux"))]
+    while proc::all().iter().any(|process| process.pid == pid && !process.zombie) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
 fn child_setup(apart: Apart) -> io::Result<()> {
     // SAFETY: every call is async-signal-safe; `mask` and `action` are fully initialised before they are read.
     #[allow(unsafe_code)]

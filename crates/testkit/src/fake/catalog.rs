@@ -81,14 +81,15 @@ fn set(view: &watch::Sender<Arc<View>>, id: &InstanceId, health: Health, reason:
 #[async_trait::async_trait]
 impl Catalog for FakeCatalog {
     async fn register(&self, registration: Registration) -> Result<(), CatalogError> {
-        let Registration { spec, checks, exec } = registration;
+        let Registration { spec, checks, exec, standing } = registration;
         let id = spec.id.clone();
         if self.view.borrow().instance(&id).is_some() {
             return Err(CatalogError::Exists(id));
         }
         self.state().calls.push(format!("register {id}"));
         let passes = self.probing == Probing::Pass || (self.probing == Probing::Real && checks.is_empty());
-        let health = if passes { Health::Passing } else { Health::Starting };
+        let fresh = if passes { Health::Passing } else { Health::Starting };
+        let health = standing.map_or(fresh, |standing| standing.health);
         self.note(&id, Some(health), "registered");
         self.view.send_modify(|view| {
             let view = Arc::make_mut(view);
