@@ -167,6 +167,9 @@ codes! {
     DNS_HOOK = 708, "The program that writes DNS records failed";
     CERTIFICATE_ENDS = 709, "A certificate ends soon and could not be renewed";
     CERTIFICATE_OF_DEVELOPMENT = 710, "Clients elsewhere do not trust the certificate";
+    // 08xx: the process
+    UPGRADE_REFUSED = 801, "An upgrade in place is not possible now";
+    UPGRADE_FAILED = 802, "The new version did not take over";
 }
 
 #[cfg(test)]

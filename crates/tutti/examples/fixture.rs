@@ -11,11 +11,12 @@
 //! | `OWN_PORT` | listens there, whatever `PORT` says |
 //!
 //! `/` answers the instance's pid, `/slow?ms=N` after N ms, `/env/NAME` a variable, `/call/NAME/PATH` what the URL in variable
-//! NAME answers for PATH, `/echo/…` what was asked for, `/print?TEXT` prints a line, `/healthz` 200.
+//! NAME answers for PATH, `/drip?N` N lines in so many tenths of a second, `/echo/…` what was asked for, `/print?TEXT` prints a line, `/healthz` 200.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use http::{Request, Response, StatusCode};
 use tutti_net::client::{self, Limits};
 use tutti_net::{Addr, Body, ConnectionInfo, Drainer, Handler, ListenOptions, Listener, server};
@@ -27,6 +28,14 @@ struct Fixture {
 impl Handler for Fixture {
     async fn handle(&self, request: Request<Body>, _: &ConnectionInfo) -> Response<Body> {
         let path = request.uri().path().to_owned();
+        if path == "/drip" {
+            let lines = request.uri().query().and_then(|lines| lines.parse().ok()).unwrap_or(10_u32);
+            let drops = futures_util::stream::iter(0..lines).then(|line| async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(http_body::Frame::data(bytes::Bytes::from(format!("{line}\n"))))
+            });
+            return Response::new(Body::boxed(http_body_util::StreamBody::new(drops)));
+        }
         let (status, text) = match path.split('/').nth(1) {
             Some("healthz") if !self.healthy => (StatusCode::SERVICE_UNAVAILABLE, "unwell".into()),
             Some("echo") => (StatusCode::OK, echo(&request)),

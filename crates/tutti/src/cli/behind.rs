@@ -27,11 +27,13 @@ impl Daemon {
         context.block_on(async {
             let settings = Settings {
                 data_dir: context.data_dir()?,
-                command: "tutti up -d",
+                command: "tutti up -d".to_owned(),
                 rebuild: self.build,
                 options: context.load_options_for(&self.services)?,
+                stays: false,
+                keeps: None,
             };
-            let engine = Engine::start(context.load_for(&self.services)?, settings).await?;
+            let engine = Engine::start(context.load_for(&self.services)?, settings, None).await?;
             engine.shutdown_asked().await;
             engine.end().await?;
             Ok(0)

@@ -1,5 +1,6 @@
 //! `tutti logs`: what services print.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use crate::query::Query;
 use crate::term::{self, Paint, Style};
 
 /// Show what services print.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Logs {
     /// Only these services
     services: Vec<String>,
@@ -93,6 +94,9 @@ fn moment(text: &str) -> Result<u64, String> {
     Ok(u64::try_from(now.saturating_sub(ago).as_micros()).unwrap_or(u64::MAX))
 }
 
+/// How far back the logs are read again when another process has taken over: lines of several services do not come strictly in order.
+const OVERLAP_US: u64 = 5_000_000;
+
 impl Logs {
     /// What services print from now on.
     pub(crate) fn following(services: &[String], timestamps: bool, prefix: bool) -> Self {
@@ -127,22 +131,45 @@ impl Logs {
         context: &Context,
         client: &Client,
     ) -> anyhow::Result<i32> {
-        let mut items = client.stream(&format!("/v1/logs?{}", self.query()?)).await?;
-        let printer = self.printer(context);
         // One for the whole time: between two of them a Ctrl-C would be lost.
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        tokio::select! {
+            biased;
+            _ = interrupted => Ok(0),
+            shown = self.show_until_gone(context, client) => shown,
+        }
+    }
+
+    /// Shows lines until there are no more. With `-f` another process that has taken over goes on where the one before it ended.
+    pub(crate) async fn show_until_gone(&self, context: &Context, client: &Client) -> anyhow::Result<i32> {
+        let printer = self.printer(context);
+        let mut query = self.query()?;
+        let mut seen: HashMap<String, u64> = HashMap::new();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut last_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         loop {
-            let item = tokio::select! {
-                biased;
-                _ = &mut interrupted => return Ok(0),
-                item = items.next::<Item>() => item,
-            };
-            match item {
-                None => return Ok(0),
-                // With -f the end of Tutti is an end like any other.
-                Some(Err(_)) if self.follow => return Ok(0),
-                Some(item) => self.show(context, &printer, &item.context("the logs ended early")?)?,
+            let mut items = client.stream(&format!("/v1/logs?{query}")).await?;
+            while let Some(item) = items.next::<Item>().await {
+                let item = match item {
+                    // With -f the end of Tutti is an end like any other.
+                    Err(_) if self.follow => break,
+                    item => item.context("the logs ended early")?,
+                };
+                if let Item::Line(line) = &item {
+                    // The first lines of the next process may be the last ones of the one before.
+                    last_us = line.at_us;
+                    let last = seen.entry(line.service.to_string()).or_default();
+                    if line.seq <= std::mem::replace(last, line.seq.max(*last)) {
+                        continue;
+                    }
+                }
+                self.show(context, &printer, &item)?;
             }
+            if !self.follow || !client.is_running().await {
+                return Ok(0);
+            }
+            let since = last_us.saturating_sub(OVERLAP_US).max(self.since.unwrap_or_default());
+            query = Self { since: Some(since), tail: None, ..self.clone() }.query()?;
         }
     }
 

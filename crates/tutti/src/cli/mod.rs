@@ -24,6 +24,7 @@ mod stop;
 mod top;
 pub(crate) mod trust;
 mod up;
+mod upgrade;
 mod version;
 
 use std::ffi::OsString;
@@ -131,6 +132,8 @@ enum Verb {
     Trust(trust::Trust),
     /// Explain an error code, or what became of a request
     Explain(explain::Explain),
+    /// Have another version of Tutti take over, without a refused connection or a restarted service
+    Upgrade(upgrade::Upgrade),
     /// Print the version
     Version(version::Version),
     /// Print a completion script
@@ -138,6 +141,9 @@ enum Verb {
     /// The process behind `up -d`
     #[command(hide = true)]
     Daemon(behind::Daemon),
+    /// The process that takes over in an upgrade
+    #[command(hide = true)]
+    TakeOver(upgrade::TakeOver),
 }
 
 impl Cli {
@@ -167,6 +173,8 @@ impl Cli {
             Verb::Version(verb) => verb.run(&context),
             Verb::Completions(verb) => verb.run(&context),
             Verb::Daemon(verb) => verb.run(&context),
+            Verb::Upgrade(verb) => verb.run(&context),
+            Verb::TakeOver(verb) => verb.run(&context),
         }
     }
 }

@@ -89,7 +89,10 @@ impl Ps {
             } else {
                 table.render(&context.out)
             });
-            let generation = format!("the data plane serves generation {}", overview.edge_generation);
+            let Overview { version, pid, edge_generation, .. } = overview;
+            let generation = format!(
+                "tutti {version} (process {pid}); the data plane serves generation {edge_generation}"
+            );
             context.say(&context.err.paint.on(Style::Dim, &generation));
         }
         Ok(0)

@@ -15,6 +15,7 @@ use super::operate::{tell, watched};
 use super::{Context, behind, scale};
 use crate::control::Client;
 use crate::control::wire::{Listening, Outcome, Overview, Reload, UpRequest};
+use crate::engine::upgrade::{Heir, Signals};
 use crate::engine::{Ended, Engine, Settings};
 use crate::exit;
 use crate::term::Style;
@@ -139,11 +140,13 @@ impl Up {
     async fn in_front(&self, context: &Context, loaded: Loaded) -> anyhow::Result<i32> {
         let settings = Settings {
             data_dir: context.data_dir()?,
-            command: "tutti up",
+            command: "tutti up".to_owned(),
             rebuild: self.build,
             options: context.load_options_for(&self.services)?,
+            stays: true,
+            keeps: self.watches().then_some(WATCHES),
         };
-        let engine = Engine::start(loaded, settings).await?;
+        let engine = Engine::start(loaded, settings, None).await?;
         let mut show = Show::new(self, context, engine.supervisor(), engine.started_at_us()).await;
         let request = self.request(false);
         let started = tokio::select! {
@@ -165,6 +168,10 @@ impl Up {
             }
         }
         show.finish();
+        if let Some(heir) = engine.heir() {
+            drop(show);
+            return self.stay(context, engine, heir).await;
+        }
         context.say("stopping (Ctrl-C again kills)");
         let asked = show.exit.take();
         show.watch_for_end();
@@ -182,6 +189,52 @@ impl Up {
             Some(asked) => Ok(if self.exit_code_from.is_some() { asked } else { 0 }),
             None => code,
         }
+    }
+}
+
+/// Why there is no upgrade while services are watched for their end.
+const WATCHES: &str = "the running `tutti up` watches for the end of services itself (--abort-on-container-exit, \
+                       --exit-code-from), which another process could not do for it";
+
+impl Up {
+    fn watches(&self) -> bool {
+        self.abort_on_container_exit || self.exit_code_from.is_some()
+    }
+
+    /// Another process has taken over. This one finishes its connections, and then only stays: whoever waits for it sees the output
+    /// as before, and its end when everything ends.
+    async fn stay(&self, context: &Context, engine: Engine, heir: Arc<Heir>) -> anyhow::Result<i32> {
+        let Heir { pid, version, .. } = &*heir;
+        context.say(&format!("tutti {version} (process {pid}) has taken over; Ctrl-C stops it"));
+        let client = context.client()?;
+        let shown = Logs::following(&self.services, self.timestamps, !self.no_log_prefix);
+        let mut signals = Signals::new()?;
+        let mut show = std::pin::pin!(shown.show_until_gone(context, &client));
+        let mut end = std::pin::pin!(engine.end());
+        let (mut showing, mut ending) = (true, true);
+        let code = loop {
+            tokio::select! {
+                code = heir.ended() => break code,
+                _ = &mut show, if showing => showing = false,
+                ended = &mut end, if ending => {
+                    ending = false;
+                    if let Err(error) = ended {
+                        context.say(&format!("the old process has not ended well: {error:#}"));
+                    }
+                }
+                () = signals.next() => {
+                    context.say("stopping (Ctrl-C again kills)");
+                    heir.stop().await;
+                }
+            }
+        };
+        if ending {
+            let _ = end.await;
+        }
+        // Whoever took over waits for this word.
+        drop(heir);
+        signals.until_alone().await;
+        Ok(code)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{Method, Request, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tutti_core::metrics::Page;
 use tutti_core::{Classify, Kind, ServiceName};
 use tutti_model::LoadOptions;
@@ -20,7 +21,7 @@ use tutti_supervisor::{Handle, SupervisorError};
 
 use super::wire::{
     Down, Listening, Outcome, Overview, Plan, Problem, ProblemBody, Reload, Scale, Services, Transition,
-    UpRequest,
+    UpRequest, Upgrade,
 };
 use super::{requests, streams};
 use crate::query::Query;
@@ -50,6 +51,8 @@ pub(crate) struct Api {
     pub(crate) proxy: tutti_proxy::Handle,
     /// Describes the data plane.
     pub(crate) routes: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Has another process take over.
+    pub(crate) upgrade: crate::engine::upgrade::Ask,
     /// Asks the process to end.
     pub(crate) shutdown: Box<dyn Fn() + Send + Sync>,
 }
@@ -127,6 +130,7 @@ impl Api {
             (&Method::POST, "/v1/scale") => self.scale(read(body).await?).await,
             (&Method::POST, "/v1/reload") => Ok(ok(&(self.reload)(read(body).await?).await?)),
             (&Method::POST, "/v1/diff") => Ok(ok(&(self.diff)(read(body).await?).await?)),
+            (&Method::POST, "/v1/upgrade") => self.upgrade(read(body).await?).await,
             (&Method::POST, "/v1/down") => self.down(read(body).await?).await,
             (method, path) => Err(Failure::new(Kind::NotFound, format!("there is no {method} {path}"))),
         }
@@ -274,6 +278,21 @@ impl Api {
         self.supervisor.shutdown_within(seconds(request.timeout_s)).await;
         (self.shutdown)();
         Ok(ok(&Outcome { good, bad: BTreeMap::new() }))
+    }
+
+    /// Answers when another process has taken over, or nothing has changed.
+    async fn upgrade(&self, request: Upgrade) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let ending = || Failure::new(Kind::Unavailable, "everything is being stopped");
+        self.upgrade.send((request, reply)).await.map_err(|_| ending())?;
+        match answer.await.map_err(|_| ending())? {
+            Ok(upgraded) => Ok(ok(&upgraded)),
+            Err(error) => {
+                let mut failure = Failure::new(error.kind(), tutti_core::error::chain(&error));
+                failure.problem.code = error.code().map(|code| code.to_string());
+                Err(failure)
+            }
+        }
     }
 
     async fn outcome(&self, services: &[ServiceName], wait_s: u64) -> Answer {

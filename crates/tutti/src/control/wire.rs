@@ -1,6 +1,7 @@
 //! What goes over the control socket.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tutti_supervisor::{Reloaded, Status};
@@ -71,6 +72,31 @@ pub(crate) struct Services {
 pub(crate) struct Down {
     /// As in [`Services`].
     pub(crate) timeout_s: Option<u64>,
+}
+
+/// `POST /v1/upgrade`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Upgrade {
+    /// The program that is to take over; not said: the one that runs.
+    pub(crate) binary: Option<PathBuf>,
+    /// How many seconds the old process may take to finish its connections; not said: 600.
+    pub(crate) drain_s: Option<u64>,
+    /// How many seconds each step of the hand-over may take at most; not said, or more: as long as it may take anyway.
+    pub(crate) timeout_s: Option<u64>,
+}
+
+/// Its answer: who ran, and who runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Upgraded {
+    /// The old version.
+    pub(crate) from: String,
+    /// The old process.
+    pub(crate) from_pid: u32,
+    /// The new version.
+    pub(crate) to: String,
+    /// The new process.
+    pub(crate) to_pid: u32,
 }
 
 /// `POST /v1/scale`.

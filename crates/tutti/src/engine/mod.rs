@@ -19,6 +19,7 @@ mod log;
 mod plan;
 mod reload;
 mod roles;
+pub(crate) mod upgrade;
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tutti_core::ServiceName;
 use tutti_core::time::SystemClock;
@@ -34,6 +36,7 @@ use tutti_model::{LoadOptions, Loaded};
 use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::Handle;
 
+use self::upgrade::{Heir, Inherited, Predecessors};
 use crate::control::wire::{Listening, Outcome, Overview, UpRequest};
 
 /// How the process runs.
@@ -42,11 +45,15 @@ pub(crate) struct Settings {
     /// The data directory.
     pub(crate) data_dir: PathBuf,
     /// What is shown to whoever finds the data directory taken.
-    pub(crate) command: &'static str,
+    pub(crate) command: String,
     /// Run every build step again.
     pub(crate) rebuild: bool,
     /// How the application was loaded.
     pub(crate) options: LoadOptions,
+    /// After an upgrade this process stays until the end, for whoever waits for it.
+    pub(crate) stays: bool,
+    /// Why there can be no upgrade.
+    pub(crate) keeps: Option<&'static str>,
 }
 
 /// How the end came.
@@ -56,6 +63,8 @@ pub(crate) enum Ended {
     Drained,
     /// The operator did not want to wait: every process was killed.
     Killed,
+    /// Another process has taken over, and the connections of this one are done.
+    HandedOver,
 }
 
 /// A running application.
@@ -66,6 +75,8 @@ pub(crate) struct Engine {
     store: Arc<SqliteStore>,
     supervisor: Handle,
     reloader: Arc<reload::Reloader>,
+    heir: watch::Receiver<Option<Arc<Heir>>>,
+    predecessors: Arc<Predecessors>,
     started_at: SystemTime,
 }
 
@@ -83,12 +94,18 @@ pub(crate) fn keeper_socket() -> Option<RawFd> {
 }
 
 impl Engine {
-    /// Starts every role; services are started by [`Engine::up`]. On an error whatever was started has been stopped.
-    pub(crate) async fn start(loaded: Loaded, settings: Settings) -> anyhow::Result<Self> {
+    /// Starts every role; services are started by [`Engine::up`], or taken over from another process. On an error whatever was
+    /// started has been stopped.
+    pub(crate) async fn start(
+        loaded: Loaded,
+        settings: Settings,
+        mut inherited: Option<Inherited>,
+    ) -> anyhow::Result<Self> {
         let started_at = SystemTime::now();
-        let soft_files = files::raise();
+        let raised = files::raise();
+        let soft_files = inherited.as_ref().map_or(raised, |inherited| inherited.soft_files);
         let application = Arc::new(loaded.application);
-        let data = DataDir::open(&settings.data_dir, settings.command)?;
+        let data = data_dir(&settings, inherited.as_mut())?;
         log::log_to(&data)?;
         let store = SqliteStore::open(&data, tutti_store::Options::default(), Arc::new(SystemClock::new()))?;
         let store = Arc::new(store);
@@ -98,16 +115,20 @@ impl Engine {
         let trigger = host.trigger();
         let asked = host.shutdown();
         let signals = trigger.forward_signals().context("cannot listen for signals")?;
+        let (tell, heir) = watch::channel(None);
+        let predecessors = Arc::<Predecessors>::default();
         let roles = roles::Roles {
             application,
             data,
             store: Arc::clone(&store),
-            rebuild: settings.rebuild,
-            options: settings.options,
+            settings,
             started_at,
             soft_files,
+            heir: tell,
+            predecessors: Arc::clone(&predecessors),
+            patience: watch::channel(None).0,
         };
-        let started = roles.start(&mut host).await;
+        let started = roles.start(&mut host, inherited).await;
         tutti_host::memory::give_back();
         let host = tokio::spawn(async move {
             let mut run = std::pin::pin!(host.run());
@@ -118,7 +139,7 @@ impl Engine {
         });
         match started {
             Ok((supervisor, reloader)) => {
-                Ok(Self { trigger, asked, host, store, supervisor, reloader, started_at })
+                Ok(Self { trigger, asked, host, store, supervisor, reloader, heir, predecessors, started_at })
             }
             Err(error) => {
                 trigger.abort();
@@ -167,11 +188,34 @@ impl Engine {
         self.asked.drain().await;
     }
 
-    /// Stops everything, in order, and waits for it. A second signal meanwhile kills.
+    /// The process that has taken over, if one has.
+    pub(crate) fn heir(&self) -> Option<Arc<Heir>> {
+        self.heir.borrow().clone()
+    }
+
+    /// The processes from which this one has taken over.
+    pub(crate) fn predecessors(&self) -> Arc<Predecessors> {
+        Arc::clone(&self.predecessors)
+    }
+
+    /// Stops everything, in order, and waits for it. A second signal meanwhile kills. If another process has taken over, only the connections
+    /// of this one are finished, at most until that one ends.
     pub(crate) async fn end(self) -> anyhow::Result<Ended> {
         self.trigger.drain();
-        let report = self.host.await.context("the host of all tasks ended unexpectedly")?;
+        let (heir, trigger) = (self.heir(), self.trigger.clone());
+        let mut host = self.host;
+        let report = tokio::select! {
+            report = &mut host => report,
+            () = ended(heir.as_deref()) => {
+                trigger.abort();
+                host.await
+            }
+        };
+        let report = report.context("the host of all tasks ended unexpectedly")?;
         self.store.shutdown().await;
+        if heir.is_some() {
+            return Ok(Ended::HandedOver);
+        }
         if report.is_clean() {
             return Ok(Ended::Drained);
         }
@@ -183,6 +227,22 @@ impl Engine {
         let unclean = report.ended.iter().filter(|ended| !matches!(ended.how, tutti_host::How::Finished));
         let named: Vec<String> = unclean.map(|ended| format!("{} {}", ended.name, ended.how)).collect();
         anyhow::bail!("{}", named.join("; "))
+    }
+}
+
+/// The data directory: opened, or as another process has given it.
+fn data_dir(settings: &Settings, inherited: Option<&mut Inherited>) -> anyhow::Result<DataDir> {
+    Ok(match inherited {
+        Some(inherited) => DataDir::adopt(&settings.data_dir, inherited.lock()?, &settings.command)?,
+        None => DataDir::open(&settings.data_dir, &settings.command)?,
+    })
+}
+
+/// The end of the process that has taken over; never, if there is none.
+async fn ended(heir: Option<&Heir>) {
+    match heir {
+        Some(heir) => drop(heir.ended().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tutti_model::LoadOptions;
 use tutti_model::app::Application;
 use tutti_ports::routing::Routing;
@@ -55,9 +55,19 @@ impl Rooms {
 
 /// What is in force.
 struct Now {
-    profiles: Vec<String>,
-    services: Vec<String>,
+    /// How the files were read.
+    options: LoadOptions,
     application: Arc<Application>,
+}
+
+/// The files say what is in force, and nothing else is taken into force as long as this is there.
+pub(super) struct Unchanged<'a>(MutexGuard<'a, Now>);
+
+impl Unchanged<'_> {
+    /// How the files were read.
+    pub(super) fn options(&self) -> &LoadOptions {
+        &self.0.options
+    }
 }
 
 /// What the files say.
@@ -70,13 +80,29 @@ impl Reloader {
     /// `options` is how the running application was loaded.
     pub(super) fn new(rooms: Rooms, options: &LoadOptions, application: Arc<Application>) -> Arc<Self> {
         let shown = listeners::listening(&application.routing, &rooms.proxy.describe().listeners);
-        let now = Now { profiles: profiles(options), services: options.services.clone(), application };
+        let options = LoadOptions { profiles: profiles(options), ..options.clone() };
+        let now = Now { options, application };
         Arc::new(Self { rooms, listeners: RwLock::new(shown), now: Mutex::new(now) })
     }
 
     /// Where the edge listens, for people.
     pub(super) fn listeners(&self) -> Vec<Listening> {
         self.listeners.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the files say what is in force; else why that is not known, or that they do not.
+    pub(super) async fn unchanged(&self) -> Result<Unchanged<'_>, String> {
+        let now = self.now.lock().await;
+        let read = read(&now, now.options.clone()).await;
+        let read = read.map_err(|error| {
+            format!("the files cannot be read as they are: {}", tutti_core::error::chain(&error))
+        })?;
+        if !read.plan.is_empty() {
+            return Err("the files have changed since they were taken into force; `tutti up` does that, \
+                        and then the upgrade is possible"
+                .to_owned());
+        }
+        Ok(Unchanged(now))
     }
 
     /// What [`Reloader::reload`] would change.
@@ -110,9 +136,9 @@ impl Reloader {
 
 /// Reads the files, and compares them with what is in force.
 async fn read(now: &Now, mut options: LoadOptions) -> Result<Read, SupervisorError> {
-    options.profiles = union(&now.profiles, profiles(&options));
-    options.services = union(&now.services, std::mem::take(&mut options.services));
-    let (profiles, services) = (options.profiles.clone(), options.services.clone());
+    options.profiles = union(&now.options.profiles, profiles(&options));
+    options.services = union(&now.options.services, std::mem::take(&mut options.services));
+    let used = options.clone();
     let loaded = tokio::task::spawn_blocking(move || tutti_model::load(&options)).await;
     let loaded = loaded.map_err(|_| SupervisorError::Closed)?;
     let application = Arc::new(loaded.map_err(|problems| refused(problems.render(false)))?.application);
@@ -124,7 +150,7 @@ async fn read(now: &Now, mut options: LoadOptions) -> Result<Read, SupervisorErr
     }
     let reloaded = Reloaded::between(&now.application, &application);
     let plan = plan::plan(&now.application, &application, &reloaded);
-    Ok(Read { now: Now { profiles, services, application }, plan })
+    Ok(Read { now: Now { options: used, application }, plan })
 }
 
 fn refused(why: String) -> SupervisorError {

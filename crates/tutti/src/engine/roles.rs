@@ -1,28 +1,32 @@
 //! How each role is made of what the roles before it give, and handed to the host.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tutti_core::metrics::Page;
 use tutti_core::random::Rng;
 use tutti_core::time::SystemClock;
 use tutti_host::{Host, OnEnd};
-use tutti_model::LoadOptions;
 use tutti_model::app::Application;
-use tutti_net::Drainer;
+use tutti_net::listen::FileHold;
+use tutti_net::{Drainer, Listener};
 use tutti_ports::catalog::Catalog;
+use tutti_proxy::Patience;
 use tutti_proxy::Proxy;
 use tutti_proxy::config::AccessLogOptions;
 use tutti_proxy::error::ApplyError;
+use tutti_proxy::handover::Front;
 use tutti_registry::Registry;
 use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::{Deps, Handle, Supervisor};
 use tutti_trust::Trust;
 
-use super::certificates;
-use super::overview;
 use super::reload::{Reloader, Rooms};
+use super::upgrade::{self, Heir, Inherited, Predecessors, Upgrader};
+use super::{Settings, certificates, overview};
 use crate::control::{Api, bind, serve, socket_path};
 
 /// What the roles are made of.
@@ -30,44 +34,110 @@ pub(super) struct Roles {
     pub(super) application: Arc<Application>,
     pub(super) data: DataDir,
     pub(super) store: Arc<SqliteStore>,
-    pub(super) rebuild: bool,
-    pub(super) options: LoadOptions,
+    pub(super) settings: Settings,
     pub(super) started_at: SystemTime,
     /// The soft limit of open files that services are to have, if ours was raised.
     pub(super) soft_files: Option<u64>,
+    /// Filled when another process has taken over.
+    pub(super) heir: watch::Sender<Option<Arc<Heir>>>,
+    pub(super) predecessors: Arc<Predecessors>,
+    /// How long connections have when another process has taken over.
+    pub(super) patience: watch::Sender<Option<Patience>>,
 }
+
+/// The rooms, by their handles.
+struct Made {
+    registry: Arc<tutti_registry::Handle>,
+    trust: Arc<tutti_trust::Handle>,
+    proxy: tutti_proxy::Handle,
+    supervisor: Handle,
+    reloader: Arc<Reloader>,
+}
+
+/// Between two looks whether the address of HTTP/3 is free.
+const HTTP3_LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// How long requests to the control socket may go on after everything else has ended.
 const CONTROL_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
 impl Roles {
-    /// Starts every role in the order of need.
-    pub(super) async fn start(self, host: &mut Host) -> anyhow::Result<(Handle, Arc<Reloader>)> {
-        let registry = self.registry(host).await?;
+    /// Starts every role in the order of need. With an inheritance the services are taken over when everything else is there, and whoever
+    /// gave it has let go when this returns.
+    pub(super) async fn start(
+        self,
+        host: &mut Host,
+        mut inherited: Option<Inherited>,
+    ) -> anyhow::Result<(Handle, Arc<Reloader>)> {
+        let registry = self.registry(host, inherited.is_some()).await?;
         let trust = self.trust(host).await?;
-        let proxy = self.edge(host, Arc::clone(&registry) as Arc<dyn Catalog>, Arc::clone(&trust)).await?;
-        let deps = Deps::new(
-            Arc::clone(&registry) as Arc<dyn Catalog>,
-            Arc::new(proxy.clone()),
-            Arc::new(proxy.clone()),
-        );
-        let (work, supervisor) = self.supervisor(deps)?;
-        let application = &self.application;
+        let catalog = Arc::clone(&registry) as Arc<dyn Catalog>;
+        let front = inherited.as_mut().and_then(|inherited| inherited.front.take());
+        let proxy = self.edge(host, Arc::clone(&catalog), Arc::clone(&trust), front).await?;
+        let deps = Deps::new(catalog, Arc::new(proxy.clone()), Arc::new(proxy.clone()));
+        let (work, supervisor) = self.supervisor(deps, inherited.as_mut(), &proxy).await?;
         let rooms = Rooms { supervisor: supervisor.clone(), proxy: proxy.clone(), trust: Arc::clone(&trust) };
-        let reloader = Reloader::new(rooms, &self.options, Arc::clone(application));
-        let (shown, reloads, diffs) = (Arc::clone(&reloader), Arc::clone(&reloader), Arc::clone(&reloader));
-        let (store, catalog) = (Arc::clone(&self.store), registry);
-        let metrics_of = (proxy.clone(), Arc::clone(&catalog), supervisor.clone(), Arc::clone(&trust));
-        let api = Api {
-            overview: overview(application, self.started_at),
-            supervisor: supervisor.clone(),
-            catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
+        let reloader = Reloader::new(rooms, &self.settings.options, Arc::clone(&self.application));
+        let made = Made { registry, trust, proxy, supervisor, reloader };
+        let listener = self.control_socket(inherited.as_mut())?;
+        let file = listener.file();
+        let control = (listener.duplicate()?, file.clone());
+        let (upgrader, ask) = Upgrader::new(self.parts(host, &made, control));
+        let gate = inherited.as_ref().map(Inherited::gate);
+        control_role(host, listener, self.api(host, &made, ask), gate).await?;
+        // So that it ends early: whoever asks meanwhile is told how far the stopping is.
+        supervise(host, work, made.supervisor.clone()).await?;
+        if let Some(inherited) = inherited {
+            inherited.taken(&made.proxy, &made.registry, &self.predecessors).await?;
+            file.iter().for_each(FileHold::own);
+        }
+        // After the other process has let go: what it may ask of us from then on is heard here.
+        host.start("upgrade", OnEnd::Shutdown, |ready, shutdown| async move {
+            ready.ready();
+            upgrader.run(shutdown).await;
+            Ok(())
+        })
+        .await?;
+        Ok((made.supervisor, made.reloader))
+    }
+
+    /// What can be handed over to another process, and by what it is told.
+    fn parts(&self, host: &Host, made: &Made, control: (OwnedFd, Option<FileHold>)) -> upgrade::Parts {
+        upgrade::Parts {
+            supervisor: made.supervisor.clone(),
+            registry: Arc::clone(&made.registry),
+            proxy: made.proxy.clone(),
+            store: Arc::clone(&self.store),
+            data: self.data.clone(),
+            reloader: Arc::clone(&made.reloader),
+            control,
+            predecessors: Arc::clone(&self.predecessors),
+            settings: self.settings.clone(),
+            soft_files: self.soft_files,
+            trigger: host.trigger(),
+            heir: self.heir.clone(),
+            patience: self.patience.clone(),
+        }
+    }
+
+    fn api(&self, host: &Host, made: &Made, ask: upgrade::Ask) -> Api {
+        let (shown, reloads, diffs) = {
+            let reloader = || Arc::clone(&made.reloader);
+            (reloader(), reloader(), reloader())
+        };
+        let (store, registry, trust) =
+            (Arc::clone(&self.store), Arc::clone(&made.registry), Arc::clone(&made.trust));
+        let (proxy, described) = (made.proxy.clone(), made.proxy.clone());
+        let supervisor = made.supervisor.clone();
+        Api {
+            overview: overview(&self.application, self.started_at),
+            supervisor: made.supervisor.clone(),
+            catalog: Arc::clone(&made.registry) as Arc<dyn Catalog>,
             metrics: Box::new(move |page: &mut Page| {
                 store.metrics().show(page);
-                metrics_of.0.metrics(page);
-                metrics_of.1.metrics().show(page);
-                metrics_of.2.metrics().show(page);
-                metrics_of.3.metrics().show(page);
+                proxy.metrics(page);
+                registry.metrics().show(page);
+                supervisor.metrics().show(page);
+                trust.metrics().show(page);
             }),
             listeners: Box::new(move || shown.listeners()),
             reload: Box::new(move |options| {
@@ -78,25 +148,26 @@ impl Roles {
                 let diffs = Arc::clone(&diffs);
                 Box::pin(async move { diffs.diff(options).await })
             }),
-            trust,
-            proxy: proxy.clone(),
-            routes: Box::new(move || serde_json::to_value(proxy.describe()).unwrap_or_default()),
+            trust: Arc::clone(&made.trust),
+            proxy: made.proxy.clone(),
+            routes: Box::new(move || serde_json::to_value(described.describe()).unwrap_or_default()),
+            upgrade: ask,
             shutdown: {
                 let trigger = host.trigger();
                 Box::new(move || trigger.drain())
             },
-        };
-        self.control(host, api).await?;
-        // Last, so that it ends first: whoever asks meanwhile is told how far the stopping is.
-        supervise(host, work, supervisor.clone()).await?;
-        Ok((supervisor, reloader))
+        }
     }
 
-    async fn registry(&self, host: &mut Host) -> anyhow::Result<Arc<tutti_registry::Handle>> {
+    async fn registry(
+        &self,
+        host: &mut Host,
+        take_over: bool,
+    ) -> anyhow::Result<Arc<tutti_registry::Handle>> {
         let store = Arc::clone(&self.store) as Arc<dyn tutti_ports::state::Store>;
         let clock = Arc::new(SystemClock::new());
-        let (registry, handle) =
-            Registry::new(store, clock, Rng::from_entropy(), tutti_registry::Options::default());
+        let options = tutti_registry::Options { take_over, ..tutti_registry::Options::default() };
+        let (registry, handle) = Registry::new(store, clock, Rng::from_entropy(), options);
         host.start("registry", OnEnd::Shutdown, |ready, shutdown| async move {
             ready.ready();
             registry.run(async move { shutdown.drain().await }).await.map_err(Into::into)
@@ -129,49 +200,100 @@ impl Roles {
         host: &mut Host,
         catalog: Arc<dyn Catalog>,
         trust: Arc<tutti_trust::Handle>,
+        front: Option<(Front, Vec<OwnedFd>)>,
     ) -> anyhow::Result<tutti_proxy::Handle> {
         let options = tutti_proxy::Options {
             access_log: Some(AccessLogOptions::json(self.data.path().join("access.log"))),
             zone: std::env::var("TUTTI_ZONE").ok().filter(|zone| !zone.is_empty()),
             ..tutti_proxy::Options::default()
         };
-        let started = Proxy::start(options, self.application.routing.clone(), catalog, Some(trust)).await;
+        let routing = self.application.routing.clone();
+        let started = match front {
+            Some(front) => Proxy::take_over(options, routing, catalog, Some(trust), front).await,
+            None => Proxy::start(options, routing, catalog, Some(trust)).await,
+        };
         let (proxy, handle) = started.map_err(who_has_it)?;
+        let (missing, patience) = (handle.clone(), self.patience.subscribe());
         host.start("edge", OnEnd::Shutdown, |ready, shutdown| async move {
             ready.ready();
-            shutdown.drain().await;
-            proxy.shutdown().await;
+            tokio::select! {
+                () = shutdown.drain() => {}
+                never = bind_http3(missing) => match never {},
+            }
+            let patience = *patience.borrow();
+            match patience {
+                Some(patience) => proxy.shutdown_within(patience).await,
+                None => proxy.shutdown().await,
+            }
             Ok(())
         })
         .await?;
         Ok(handle)
     }
 
-    /// Makes the supervisor; commands wait until it runs.
-    fn supervisor(&self, deps: Deps) -> anyhow::Result<(Supervisor, Handle)> {
+    /// Makes the supervisor, or takes its services over; commands wait until it runs.
+    async fn supervisor(
+        &self,
+        deps: Deps,
+        inherited: Option<&mut Inherited>,
+        proxy: &tutti_proxy::Handle,
+    ) -> anyhow::Result<(Supervisor, Handle)> {
         let mut options = tutti_supervisor::Options::new(self.data.path().to_owned());
-        options.rebuild = self.rebuild;
+        options.rebuild = self.settings.rebuild;
         options.keeper.args.extend(self.soft_files.map(|soft| soft.to_string().into()));
-        Ok(Supervisor::new(deps, Arc::clone(&self.application), options)?)
+        let application = Arc::clone(&self.application);
+        match inherited {
+            Some(inherited) => inherited.services(deps, application, options, proxy).await,
+            None => Ok(Supervisor::new(deps, application, options)?),
+        }
     }
 
-    async fn control(&self, host: &mut Host, api: Api) -> anyhow::Result<()> {
+    fn control_socket(&self, inherited: Option<&mut Inherited>) -> anyhow::Result<Listener> {
         let socket = socket_path(self.data.path());
-        let listener = bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
-        let api = Arc::new(api);
-        host.start("control", OnEnd::Shutdown, |ready, shutdown| async move {
-            let (drainer, signal) = Drainer::new();
-            ready.ready();
-            let end = async {
-                shutdown.drain().await;
-                drainer.drain(CONTROL_PATIENCE);
-            };
-            tokio::join!(serve(listener, api, signal), end);
-            Ok(())
+        Ok(match inherited {
+            Some(inherited) => Listener::adopt_unix(inherited.control()?, &socket)?,
+            None => bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?,
         })
-        .await?;
-        Ok(())
     }
+}
+
+/// Tries until HTTP/3 has its sockets, which another process may have had.
+async fn bind_http3(proxy: tutti_proxy::Handle) -> std::convert::Infallible {
+    while !proxy.bind_http3().await {
+        tokio::time::sleep(HTTP3_LOOK).await;
+    }
+    std::future::pending().await
+}
+
+/// Serves the control socket, as soon as the gate is open if there is one.
+async fn control_role(
+    host: &mut Host,
+    listener: Listener,
+    api: Api,
+    gate: Option<watch::Receiver<bool>>,
+) -> anyhow::Result<()> {
+    let api = Arc::new(api);
+    host.start("control", OnEnd::Shutdown, |ready, shutdown| async move {
+        let (drainer, signal) = Drainer::new();
+        ready.ready();
+        let end = async {
+            shutdown.drain().await;
+            drainer.drain(CONTROL_PATIENCE);
+        };
+        let work = async {
+            if let Some(mut gate) = gate {
+                tokio::select! {
+                    open = gate.wait_for(|open| *open) => if open.is_err() { return },
+                    () = signal.draining() => return,
+                }
+            }
+            serve(listener, api, signal).await;
+        };
+        tokio::join!(work, end);
+        Ok(())
+    })
+    .await?;
+    Ok(())
 }
 
 /// Runs the supervisor until the end is asked for and every service has stopped.

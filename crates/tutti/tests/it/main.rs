@@ -30,3 +30,4 @@ mod operate;
 mod rolling;
 mod start;
 mod trust;
+mod upgrade;
