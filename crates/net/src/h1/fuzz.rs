@@ -114,7 +114,8 @@ pub fn chunked(data: &[u8]) {
     assert_eq!(whole, decode(&[first, second]), "it matters how the chunks arrive");
     let octets: Vec<&[u8]> = data.chunks(1).collect();
     assert_eq!(whole, decode(&octets), "it matters how the chunks arrive");
-    let Ok((body, Some(trailers), _)) = whole else { return };
+    let Ok((body, Some(trailers), left)) = whole else { return };
+    assert_eq!(plainly(data), Some((body.clone(), left)), "the sizes say something else");
     let mut out = BytesMut::new();
     for piece in body.chunks(7) {
         chunked::encode_size(piece.len(), &mut out);
@@ -153,6 +154,28 @@ fn decode(pieces: &[&[u8]]) -> Decoded {
         }
     }
     Ok((body, None, 0))
+}
+
+/// A chunked body that is well-formed, read as plainly as can be: its data, and how much follows it.
+fn plainly(mut data: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let mut body = Vec::new();
+    let line = |data: &mut &[u8]| {
+        let end = data.windows(2).position(|two| two == b"\r\n")?;
+        let line = data.get(..end)?;
+        *data = data.get(end + 2..)?;
+        Some(line.to_vec())
+    };
+    loop {
+        let said = String::from_utf8_lossy(&line(&mut data)?).into_owned();
+        let digits = said.split(';').next()?;
+        let size = usize::try_from(u64::from_str_radix(digits, 16).ok()?).ok()?;
+        if size == 0 {
+            while !line(&mut data)?.is_empty() {}
+            return Some((body, data.len()));
+        }
+        body.extend_from_slice(data.get(..size)?);
+        data = data.get(size..)?.strip_prefix(b"\r\n")?;
+    }
 }
 
 /// The head's bytes and its scanner, when the head is whole.
