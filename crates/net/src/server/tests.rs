@@ -112,7 +112,8 @@ async fn bodies_and_trailers_stream_over_http_2() {
     let long = Request::post("/").header("host", "h").body(Body::full(vec![b'x'; 4 << 20])).unwrap();
     let (body, _) = connection.send(long).await.unwrap().into_body().collect(8 << 20).await.unwrap();
     assert_eq!(body.len(), 4 << 20);
-    drop(connection);
+    // The last clone and the last response.
+    drop((connection, answer));
     driver.await.unwrap();
 }
 
