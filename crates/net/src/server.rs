@@ -270,7 +270,8 @@ pub async fn serve_local<H: LocalHandler>(
             let Some((mut stream, info)) = shared.carried(stream, info).await else { return };
             let Some(_client) = client(&info, |info| shared.handler.admit(info)) else { return };
             if info.passed.is_some() {
-                return shared.handler.other(stream, &info).await;
+                // In a box: most connections speak HTTP.
+                return lodge(shared.handler.other(stream, &info)).await;
             }
             if let Some(after) = shared.settings.other_after {
                 if stream.flush().await.is_err() {
@@ -281,7 +282,8 @@ pub async fn serve_local<H: LocalHandler>(
                     () = shared.drain.idle_over() => return,
                 };
                 if !speaks {
-                    return shared.handler.other(stream, &info).await;
+                    // In a box: most connections speak HTTP.
+                    return lodge(shared.handler.other(stream, &info)).await;
                 }
             }
             if let Some((stream, info)) = shared.begin(stream, info).await {
