@@ -12,6 +12,8 @@
 //! | [`listen`] | [`Listener`]: sockets made the way a server needs them |
 //! | [`link`] | [`Link`]: messages with open descriptors between two processes of ours |
 //! | [`server`] | the accept loops: HTTP ([`serve`], [`serve_local`]) and plain bytes ([`server::serve_streams`]) |
+//! | [`lodge`] | boxes for futures that are large and soon over; their memory stays with the thread |
+//! | `deadline` | [`Deadline`]: a timer that is cheap to move |
 //! | [`drain`] | telling every connection to end gracefully, and when to cut |
 //! | [`body`] | [`Body`]: every body, in and out, both protocols |
 //! | [`upgrade`] | `101 Switching Protocols` and `CONNECT`: from messages to a [`Stream`] |

@@ -15,6 +15,8 @@
 //! | [`upstream`] | endpoints with their requests under way, and each worker's connections |
 //! | [`engine`] | starts the threads, makes snapshots of routes and catalog |
 //! | [`worker`] | a thread with its runtime, sockets and connections |
+//! | `timers` | timers of tries, lent and used again |
+//! | `changes`, `check` | taking a configuration into force, and only looking whether it could be |
 //! | [`handover`] | sockets from one process to the next |
 //! | [`handle`] | new routes, doors, draining, looking |
 //! | [`explain`] | what is remembered of requests, and what became of one and why |

@@ -234,7 +234,8 @@ impl Bench<'_> {
             let mut idle = memory::Idle::default();
             let mut at = [0; 3];
             for (count, place) in [0, 1_000, 10_000].into_iter().zip(&mut at) {
-                idle.grow_to(peer.ports().plain, Scenario::Small.path(), count)?;
+                let grown = idle.grow_to(peer.ports().plain, Scenario::Small.path(), count);
+                grown.with_context(|| format!("idle connections of {}", peer.name))?;
                 std::thread::sleep(Duration::from_secs(1));
                 *place = memory::resident(peer.pid())?;
             }
