@@ -101,8 +101,20 @@ pub async fn request_h2(
     limits: Limits,
 ) -> Result<(Response<Bytes>, Option<HeaderMap>), ClientError> {
     fill_in_host(&mut request, addr);
-    let exchange = async {
+    let connected = async {
         let stream = Stream::connect(addr, limits.timeout).await?;
+        exchange_h2(stream, request, limits).await
+    };
+    tokio::time::timeout(limits.timeout, connected).await.map_err(|_| ClientError::Timeout(limits.timeout))?
+}
+
+/// The same on a connection that was made and has begun. The request has its `Host`.
+pub async fn exchange_h2(
+    stream: Stream,
+    request: Request<Body>,
+    limits: Limits,
+) -> Result<(Response<Bytes>, Option<HeaderMap>), ClientError> {
+    let exchange = async {
         let (mut connection, driver) = h2::client::handshake(stream, &h2::Settings::default()).await?;
         let whole = async {
             let (parts, body) = connection.send(request).await?.into_parts();

@@ -8,6 +8,7 @@
 //! | [`stream`] | [`Stream`] over TCP, a Unix socket or TLS, [`Addr`], dialling, looking at the first bytes |
 //! | [`tls`] | TLS on both sides |
 //! | [`transport`] | what comes before a connection's first byte of HTTP |
+//! | [`carry`] | what comes before that of a connection to a service |
 //! | [`proxy_protocol`] | who a connection is for, told by the proxy in front |
 //! | [`listen`] | [`Listener`]: sockets made the way a server needs them |
 //! | [`link`] | [`Link`]: messages with open descriptors between two processes of ours |
@@ -43,6 +44,7 @@
 mod accept;
 mod allowance;
 pub mod body;
+pub mod carry;
 pub mod client;
 mod deadline;
 pub mod drain;

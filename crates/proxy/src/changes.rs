@@ -207,6 +207,7 @@ impl Shared {
         transports.keep(&edge.iter().map(|edge| edge.listener.name.as_str()).collect::<Vec<_>>());
         (control.log, control.explain) = (log, routing.observe.explain);
         control.routes += 1;
+        self.in_force.set(carriers.by_service());
         control.clusters.call(routing.upstreams, carriers.by_service());
         control.carriers = carriers;
         control.clusters.regulate(&self.metrics);

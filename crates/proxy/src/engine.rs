@@ -32,6 +32,7 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::cluster::Sources;
 use crate::snapshot::plan::Compiler;
 use crate::transport;
+use crate::upstream::carrier::InForce;
 use crate::worker::{self, Command};
 
 /// Commands that wait for one worker.
@@ -63,6 +64,8 @@ pub struct Shared {
     adoption: Notify,
     /// Ends the control thread, and refuses changes from then on.
     pub(crate) closed: watch::Sender<bool>,
+    /// How connections to services begin.
+    pub(crate) in_force: Arc<InForce>,
     /// What another process has given.
     pub(crate) inherited: Inherited,
 }
@@ -146,6 +149,7 @@ impl Proxy {
             links,
             adoption: Notify::new(),
             closed: watch::channel(false).0,
+            in_force: Arc::default(),
             inherited,
         });
         helpers.push(keeper.run(shared.closed.subscribe()).map_err(start("a thread"))?);

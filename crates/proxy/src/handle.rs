@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tutti_core::{InstanceId, ServiceName, metrics::Page};
+use tutti_net::carry::Carriage;
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::door::{Door, DoorError};
 use tutti_ports::routing::Routing;
@@ -50,6 +51,11 @@ impl Handle {
     /// there are. Answers as [`Handle::apply`] does.
     pub async fn edit(&self, listener: &str, edits: Vec<RouteEdit>) -> Result<u64, ApplyError> {
         self.shared.submit(Work::Edits { listener: listener.to_owned(), edits }).await
+    }
+
+    /// How connections to services begin, for whoever else connects to them. Knows of every [`Handle::apply`].
+    pub fn carriage(&self) -> Arc<dyn Carriage> {
+        Arc::clone(&self.shared.in_force) as Arc<dyn Carriage>
     }
 
     /// The newest generation, when every worker serves it: listeners, routes, doors, endpoints and certificates have one together.

@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tutti_core::limits::REGISTRY_SUSPECTS;
 use tutti_core::{InstanceId, ServiceName};
+use tutti_net::carry::Carriage;
 use tutti_ports::catalog::{Catalog, CatalogError, Registration, Report, Transition, View};
 use tutti_ports::state::Store;
 
 use crate::error::Stopped;
 use crate::metrics::Metrics;
+use crate::probe::Carriers;
 use crate::recover::stored_history;
 
 /// That a change has taken effect, and word when it is durable.
@@ -64,12 +66,21 @@ pub struct Handle {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) patience: Duration,
+    pub(crate) carriers: Carriers,
 }
 
 impl Handle {
     /// The registry's metrics.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Who knows how connections to services begin: from now on checks begin as it says. It is told once; before, all of them begin
+    /// plainly.
+    pub fn carried_by(&self, carriage: Arc<dyn Carriage>) {
+        if self.carriers.set(carriage).is_err() {
+            tracing::error!("how connections to services begin is known already");
+        }
     }
 
     /// Waits until the former run's state is read and the registry takes calls.

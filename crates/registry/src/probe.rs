@@ -1,19 +1,22 @@
 //! Carrying out one probe: the only place of the registry that talks to instances.
 //!
-//! Each attempt uses a connection of its own, as a new client would, and reads no more than [`BODY_BYTES`] of an answer.
+//! Each attempt uses a connection of its own, as a new client would, and reads no more than [`BODY_BYTES`] of an answer. It begins as
+//! connections for requests do, with TLS or a header of the PROXY protocol, for which somebody else is asked.
 
 mod grpc;
 mod http;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tutti_core::InstanceId;
 use tutti_core::error::chain;
+use tutti_core::{InstanceId, ServiceName};
+use tutti_net::carry::{Carriage, Carries};
 use tutti_net::{Addr, ConnectError, Stream};
-use tutti_ports::catalog::Probe;
+use tutti_ports::catalog::{AppProtocol, Probe};
 use tutti_ports::exec::{Exec, ExecError};
 
 use crate::model::check::Verdict;
@@ -43,6 +46,9 @@ impl Found {
 #[derive(Clone)]
 pub(crate) struct Order {
     pub id: InstanceId,
+    pub service: ServiceName,
+    /// What requests speak at the probe's address.
+    pub protocol: AppProtocol,
     pub probe: Probe,
     pub timeout: Duration,
     pub exec: Arc<dyn Exec>,
@@ -55,13 +61,61 @@ pub(crate) trait Prober: Send + Sync + 'static {
     async fn probe(&self, order: Order) -> Found;
 }
 
+/// Who knows how connections to services begin, once there is somebody.
+pub(crate) type Carriers = Arc<OnceLock<Arc<dyn Carriage>>>;
+
 /// The real one.
-pub(crate) struct NetProber;
+#[derive(Default)]
+pub(crate) struct NetProber {
+    pub carriers: Carriers,
+}
+
+/// Makes connections for a probe.
+struct Dial<'a> {
+    service: &'a str,
+    protocol: AppProtocol,
+    timeout: Duration,
+    carriage: Option<&'a dyn Carriage>,
+}
+
+impl Dial<'_> {
+    /// What requests are carried by.
+    fn carries(&self) -> Carries {
+        match self.protocol {
+            AppProtocol::Http => Carries::Http1,
+            AppProtocol::H2c => Carries::Http2,
+            AppProtocol::Tcp => Carries::Bytes,
+        }
+    }
+
+    /// A connection that has begun, and the authority that is asked for on it.
+    async fn connect(&self, addr: SocketAddr, carries: Carries) -> Result<(Stream, String), Found> {
+        let made = Stream::connect(&Addr::Tcp(addr), self.timeout).await;
+        let stream = made.map_err(|error| no_connection(&error))?;
+        let Some(carriage) = self.carriage else { return Ok((stream, addr.to_string())) };
+        let begun = carriage.check(self.service, stream, carries).await.map_err(|error| {
+            Found::new(Verdict::Fail, format!("at {addr}: {}", printable(&chain(&error), 200)))
+        })?;
+        let named = |name: String| match (name.contains(':'), addr.port()) {
+            (true, 443) => format!("[{name}]"),
+            (true, port) => format!("[{name}]:{port}"),
+            (false, 443) => name,
+            (false, port) => format!("{name}:{port}"),
+        };
+        Ok((begun.stream, begun.server_name.map_or_else(|| addr.to_string(), named)))
+    }
+}
 
 #[async_trait::async_trait]
 impl Prober for NetProber {
     async fn probe(&self, order: Order) -> Found {
         let timeout = order.timeout;
+        let dial = Dial {
+            service: order.service.as_str(),
+            protocol: order.protocol,
+            timeout,
+            carriage: self.carriers.get().map(Arc::as_ref),
+        };
         let limited = match &order.probe {
             Probe::Command { argv } => {
                 let run = command(&order, argv);
@@ -70,13 +124,14 @@ impl Prober for NetProber {
                     .unwrap_or_else(|_| too_late(&order));
             }
             Probe::Http { addr, path, host, any_status } => {
-                tokio::time::timeout(timeout, http::probe(*addr, path, host.as_deref(), *any_status, timeout))
-                    .await
+                let (addr, host, any_status) = (*addr, host.as_deref(), *any_status);
+                let asked = http::Asked { addr, path, host, any_status };
+                tokio::time::timeout(timeout, http::probe(&dial, asked)).await
             }
             Probe::Grpc { addr, service } => {
-                tokio::time::timeout(timeout, grpc::probe(*addr, service, timeout)).await
+                tokio::time::timeout(timeout, grpc::probe(&dial, *addr, service, timeout)).await
             }
-            Probe::Tcp { addr } => tokio::time::timeout(timeout, tcp((*addr).into(), timeout)).await,
+            Probe::Tcp { addr } => tokio::time::timeout(timeout, tcp(&dial, *addr)).await,
             // TTL checks are never probed.
             Probe::Ttl { .. } => Ok(Found::new(Verdict::Pass, "")),
         };
@@ -100,6 +155,14 @@ pub(crate) fn describe(probe: &Probe) -> String {
     }
 }
 
+/// Where a probe goes.
+pub(crate) fn address(probe: &Probe) -> Option<SocketAddr> {
+    match probe {
+        Probe::Http { addr, .. } | Probe::Tcp { addr } | Probe::Grpc { addr, .. } => Some(*addr),
+        Probe::Command { .. } | Probe::Ttl { .. } => None,
+    }
+}
+
 /// The kind of a probe, for a metric's label.
 pub(crate) fn kind(probe: &Probe) -> &'static str {
     match probe {
@@ -111,10 +174,10 @@ pub(crate) fn kind(probe: &Probe) -> &'static str {
     }
 }
 
-async fn tcp(addr: Addr, timeout: Duration) -> Found {
-    match Stream::connect(&addr, timeout).await {
+async fn tcp(dial: &Dial<'_>, addr: SocketAddr) -> Found {
+    match dial.connect(addr, dial.carries()).await {
         Ok(_) => Found::new(Verdict::Pass, format!("TCP at {addr} accepted")),
-        Err(error) => no_connection(&error),
+        Err(found) => found,
     }
 }
 

@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::model::check::{INTERVAL_MIN, Moment, Rules, Verdict};
 use crate::model::instance::{Action, Event, Instance};
 use crate::model::schedule::{CheckKey, Schedule};
-use crate::probe::{Order, kind};
+use crate::probe::{Order, address, kind};
 use crate::recover::Recovered;
 use crate::roster::{Roster, Slot};
 use crate::service::Registry;
@@ -432,8 +432,13 @@ fn order(roster: &Roster, key: CheckKey) -> Option<Order> {
     let index = usize::try_from(key.check).ok()?;
     let slot = roster.slot(key.serial).filter(|slot| slot.state.in_flight(index))?;
     let check = slot.checks.get(index)?;
+    // What is probed beside the ports that are declared is taken for HTTP/1.1.
+    let at = address(&check.probe);
+    let endpoint = slot.spec.endpoints.iter().find(|endpoint| Some(endpoint.addr) == at);
     Some(Order {
         id: slot.spec.id.clone(),
+        service: slot.spec.service.clone(),
+        protocol: endpoint.map(|endpoint| endpoint.protocol).unwrap_or_default(),
         probe: check.probe.clone(),
         timeout: check.timeout.max(INTERVAL_MIN),
         exec: Arc::clone(&slot.exec),

@@ -17,7 +17,7 @@ use crate::config::Options;
 use crate::error::RegistryError;
 use crate::handle::{Call, Handle, Suspects};
 use crate::metrics::Metrics;
-use crate::probe::{NetProber, Prober};
+use crate::probe::{Carriers, NetProber, Prober};
 use crate::recover::{Recovered, recover};
 use crate::run::Run;
 
@@ -46,7 +46,9 @@ impl Registry {
         rng: Rng,
         options: Options,
     ) -> (Self, Arc<Handle>) {
-        Self::with_prober(store, clock, rng, options, Arc::new(NetProber))
+        let carriers = Carriers::default();
+        let prober = Arc::new(NetProber { carriers: Arc::clone(&carriers) });
+        Self::with_prober(store, clock, rng, options, (prober, carriers))
     }
 
     pub(crate) fn with_prober(
@@ -54,7 +56,7 @@ impl Registry {
         clock: Arc<dyn Clock>,
         rng: Rng,
         options: Options,
-        prober: Arc<dyn Prober>,
+        (prober, carriers): (Arc<dyn Prober>, Carriers),
     ) -> (Self, Arc<Handle>) {
         let (sender, calls) = mpsc::channel(REGISTRY_CALLS);
         let (publisher, view) = watch::channel(Arc::default());
@@ -66,6 +68,7 @@ impl Registry {
             store: Arc::clone(&store),
             metrics: Arc::clone(&metrics),
             patience: options.write_patience,
+            carriers,
         };
         (Self { store, clock, rng, options, prober, calls, suspects, publisher, metrics }, Arc::new(handle))
     }

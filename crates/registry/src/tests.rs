@@ -96,7 +96,7 @@ impl World {
             Arc::new(TokioClock::new()),
             Rng::seeded(7),
             options,
-            Arc::clone(&script) as Arc<dyn Prober>,
+            (Arc::clone(&script) as Arc<dyn Prober>, Default::default()),
         );
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(registry.run(async move { drop(stopped.await) }));

@@ -14,9 +14,12 @@ use tokio::task::JoinHandle;
 use tutti_core::random::Rng;
 use tutti_core::time::SystemClock;
 use tutti_core::{InstanceId, ServiceName};
+use tutti_net::carry::{BeginError, Beginning, Begun, Carriage, Carries};
 use tutti_net::server::Settings;
-use tutti_net::{Body, ConnectionInfo, DrainSignal, Handler, ListenOptions, Listener, serve};
-use tutti_ports::catalog::{Catalog, Check, Health, Instance, Probe, Registration, Spec};
+use tutti_net::{Body, ConnectionInfo, DrainSignal, Handler, ListenOptions, Listener, Stream, serve};
+use tutti_ports::catalog::{
+    AppProtocol, Catalog, Check, Endpoint, Health, Instance, Probe, Registration, Spec,
+};
 use tutti_ports::exec::{Exec, ExecError, Finished};
 use tutti_registry::{Handle, Options, Registry};
 use tutti_testkit::state::MemoryStore;
@@ -43,11 +46,15 @@ fn start() -> Arc<Handle> {
 
 /// Registers an instance with one check and no patience: one failure is enough, at once.
 async fn watch(handle: &Handle, name: &str, probe: Probe) -> InstanceId {
-    let id = InstanceId::new(name).unwrap();
+    watch_at(handle, name.to_owned(), Vec::new(), probe).await
+}
+
+async fn watch_at(handle: &Handle, name: String, endpoints: Vec<Endpoint>, probe: Probe) -> InstanceId {
+    let id = InstanceId::new(&name).unwrap();
     let spec = Spec {
         id: id.clone(),
         service: ServiceName::new("web").unwrap(),
-        endpoints: Vec::new(),
+        endpoints,
         version: None,
         zone: None,
         weight: 1,
@@ -312,4 +319,88 @@ async fn grpc_asks_for_the_service_and_believes_its_answer() {
     let other = watch(&handle, "web-2", Probe::Grpc { addr, service: "shop.Ghost".into() }).await;
     let seen = until(&handle, &other, Health::Critical).await;
     assert!(seen.reason.contains("gRPC status 5 (it does not know the service)"), "{}", seen.reason);
+}
+
+/// Begins with a line, and says a name.
+struct Lined(Mutex<Vec<Carries>>);
+
+impl Carriage for Lined {
+    fn check<'a>(&'a self, service: &'a str, mut stream: Stream, carries: Carries) -> Beginning<'a> {
+        self.0.lock().unwrap().push(carries);
+        Box::pin(async move {
+            assert_eq!(service, "web");
+            if carries == Carries::Bytes {
+                return Err(BeginError::NoHttp2);
+            }
+            stream.write_all(b"LINE\r\n").await.map_err(BeginError::Header)?;
+            Ok(Begun { stream, server_name: Some("web.internal".to_owned()) })
+        })
+    }
+}
+
+/// A service that takes connections only as [`Lined`] begins them.
+fn lined(service: Arc<Service>) -> SocketAddr {
+    let (listener, addr) = listen();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut line = [0; 6];
+            if stream.read_exact(&mut line).await.is_err() || line != *b"LINE\r\n" {
+                continue;
+            }
+            let service = Arc::clone(&service);
+            tokio::spawn(async move {
+                let mut first = vec![0; 4096];
+                let read = stream.read(&mut first).await.unwrap();
+                first.truncate(read);
+                let http2 = first.starts_with(b"PRI * HTTP/2.0");
+                let text = String::from_utf8_lossy(&first).to_ascii_lowercase();
+                let host = text.split("host: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+                let line = if http2 { "HTTP/2" } else { host.unwrap_or_default() };
+                service.asked.lock().unwrap().push((line.to_owned(), HeaderMap::new()));
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn checks_begin_as_the_carriage_says() {
+    let service = Arc::new(Service::default());
+    let addr = lined(Arc::clone(&service));
+    let handle = start();
+    let plain = watch(&handle, "web-1", http_probe(addr)).await;
+    until(&handle, &plain, Health::Critical).await;
+    let carriage = Arc::new(Lined(Mutex::default()));
+    handle.carried_by(Arc::clone(&carriage) as Arc<dyn Carriage>);
+    until(&handle, &plain, Health::Passing).await;
+    let host = service.asked.lock().unwrap()[0].0.clone();
+    assert_eq!(host, format!("web.internal:{}", addr.port()));
+    // Over HTTP/2 and as bytes where requests are.
+    handle.deregister(&plain, "enough").await.unwrap();
+    let speaking = |number: u8, protocol, probe| {
+        let endpoint = Endpoint { port: 80, addr, protocol };
+        watch_at(&handle, format!("web-{number}"), vec![endpoint], probe)
+    };
+    let h2 = speaking(2, AppProtocol::H2c, http_probe(addr)).await;
+    until(&handle, &h2, Health::Critical).await;
+    assert_eq!(service.asked.lock().unwrap().last().unwrap().0, "HTTP/2");
+    let bytes = speaking(3, AppProtocol::Tcp, Probe::Tcp { addr }).await;
+    let seen = until(&handle, &bytes, Health::Critical).await;
+    assert!(seen.reason.starts_with(&format!("at {addr}: no secure connection")), "{}", seen.reason);
+    let grpc = speaking(4, AppProtocol::Http, Probe::Grpc { addr, service: String::new() }).await;
+    until(&handle, &grpc, Health::Critical).await;
+    assert_eq!(carriage.0.lock().unwrap().last(), Some(&Carries::Http2));
+}
+
+#[tokio::test]
+async fn a_port_of_http2_is_asked_over_http2() {
+    let (service, addr, _task) = run(Service::default());
+    let handle = start();
+    let endpoint = Endpoint { port: 80, addr, protocol: AppProtocol::H2c };
+    let id = watch_at(&handle, "web-1".to_owned(), vec![endpoint], http_probe(addr)).await;
+    until(&handle, &id, Health::Passing).await;
+    service.ill.store(true, Ordering::Relaxed);
+    let seen = until(&handle, &id, Health::Critical).await;
+    assert_eq!(seen.reason, format!("GET /health?deep=1 at {addr} answered 503 \"db [31mdown\""));
 }

@@ -34,6 +34,32 @@ pub(crate) fn checks(
     probe(&said.test, endpoints, targets).map(|probe| check(&said, probe)).into_iter().collect()
 }
 
+/// The checks of a service that runs elsewhere: what is said of it, as far as it can be asked over the network.
+pub(crate) fn external(service: &Service, endpoints: &[Endpoint]) -> Vec<Check> {
+    let Some(mut said) = service.health.clone() else { return elsewhere(endpoints) };
+    let names = [service.name.as_str()];
+    native::make_native(
+        &mut said,
+        &native::Surroundings { environment: &service.environment, names: &names },
+    );
+    match &said.test {
+        // It would run here, where the service is not.
+        Test::Command(_) => elsewhere(endpoints),
+        test => {
+            probe(test, endpoints, &Targets::default()).map(|probe| check(&said, probe)).into_iter().collect()
+        }
+    }
+}
+
+fn elsewhere(endpoints: &[Endpoint]) -> Vec<Check> {
+    let check = |main| Check {
+        start_period: Duration::ZERO,
+        start_interval: Duration::from_secs(1),
+        ..connection(main)
+    };
+    endpoints.first().map(check).into_iter().collect()
+}
+
 fn connection(main: &Endpoint) -> Check {
     Check {
         name: "port".to_owned(),

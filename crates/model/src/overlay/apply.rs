@@ -118,7 +118,18 @@ impl One<'_> {
         self.protocols(addition, service);
         if let Some(health) = &addition.health {
             service.health = self.health(health, service);
+            let command = matches!(&service.health, Some(check) if matches!(check.test, Test::Command(_)));
+            if command && addition.external.is_some() {
+                self.runs_elsewhere(&service.name);
+            }
         }
+    }
+
+    fn runs_elsewhere(&mut self, name: &ServiceName) {
+        let message = format!("`{name}` runs elsewhere, and a command cannot look at it from here");
+        let hint = "ask it by `http`, `grpc` or `tcp`; until then a connection to its port is what counts";
+        let problem = Problem::warning(code::NOT_HONOURED, message).at(self.span("health")).hint(hint);
+        self.report.add(problem);
     }
 
     fn external(&mut self, addition: &Addition, service: &mut Service) {

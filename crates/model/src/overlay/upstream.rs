@@ -110,7 +110,18 @@ impl Reader<'_> {
         let retry_budget = upstream.retry_budget.as_ref().map(resilience::retry_budget);
         let proxy_protocol = upstream.proxy_protocol.map(carry::version);
         let tls = upstream.tls.as_ref().and_then(|tls| self.tls(name, tls));
-        Upstream { balance, outlier, breaker, retry_budget, concurrency, adaptive, proxy_protocol, tls }
+        let checks = self.checks(upstream.health_check, tls.is_some(), proxy_protocol.is_some());
+        Upstream {
+            balance,
+            outlier,
+            breaker,
+            retry_budget,
+            concurrency,
+            adaptive,
+            proxy_protocol,
+            tls,
+            checks,
+        }
     }
 
     fn hash_on(&mut self, on: Option<&types::HashOn>) -> HashOn {

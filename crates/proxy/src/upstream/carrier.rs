@@ -4,7 +4,6 @@
 //! before stays in force; connections live on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,10 +11,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tutti_core::{ServiceName, code, limits};
 use tutti_net::Stream;
+pub use tutti_net::carry::{BeginError, Carries};
+use tutti_net::carry::{Beginning, Begun, Carriage};
 use tutti_net::proxy_protocol::{self, Version};
-use tutti_net::tls::client::{Client, Options, ServerHandshakeError, Trust};
+use tutti_net::tls::client::{Client, Options, Trust};
 use tutti_net::tls::{self, Key};
-use tutti_ports::routing::{ProxyVersion, TlsVersion, Upstream, UpstreamTls};
+use tutti_ports::routing::{CheckCarriage, ProxyVersion, TlsVersion, Upstream, UpstreamTls};
 
 use crate::transport::TransportError;
 use crate::transport::files::{self, Stamp};
@@ -23,45 +24,12 @@ use crate::transport::files::{self, Stamp};
 /// Whom a connection is for, and what that client had connected to.
 pub type Ends = (SocketAddr, SocketAddr);
 
-/// What a connection will carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carries {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
-    /// Bytes.
-    Bytes,
-    /// Bytes that are not to be encrypted: the client has done so.
-    Sealed,
-}
-
-/// Why a connection that was accepted did not begin.
-#[derive(Debug, thiserror::Error)]
-pub enum BeginError {
-    /// The header of the PROXY protocol could not be sent.
-    #[error("the header of the PROXY protocol could not be sent")]
-    Header(#[source] io::Error),
-    /// There is no TLS.
-    #[error("no secure connection")]
-    Tls(#[source] ServerHandshakeError),
-    /// HTTP/2 is asked for, and the service did not agree on it.
-    #[error("no secure connection: the service does not speak HTTP/2 over TLS (ALPN)")]
-    NoHttp2,
-}
-
-impl BeginError {
-    /// Whether it is TLS that failed.
-    pub fn is_tls(&self) -> bool {
-        !matches!(self, BeginError::Header(_))
-    }
-}
-
 /// How the connections to one service begin.
 #[derive(Debug)]
 pub struct Carrier {
     proxy: Option<Version>,
     tls: Option<Secure>,
+    checks: CheckCarriage,
 }
 
 impl Carrier {
@@ -71,7 +39,7 @@ impl Carrier {
             ProxyVersion::V2 => Version::V2,
         });
         let tls = upstream.tls.as_ref().map(|rules| Secure::new(service, rules)).transpose()?;
-        Ok((proxy.is_some() || tls.is_some()).then_some(Self { proxy, tls }))
+        Ok((proxy.is_some() || tls.is_some()).then_some(Self { proxy, tls, checks: upstream.checks }))
     }
 
     /// Whether connections belong to one client.
@@ -82,23 +50,40 @@ impl Carrier {
     /// Begins a connection that was just made.
     pub async fn begin(
         &self,
-        mut stream: Stream,
+        stream: Stream,
         carries: Carries,
         client: Option<Ends>,
     ) -> Result<Stream, BeginError> {
-        if let Some(version) = self.proxy {
-            let header = proxy_protocol::write(version, client);
-            stream.begin_with(&header).await.map_err(BeginError::Header)?;
-        }
-        let Some(tls) = self.tls.as_ref().filter(|_| carries != Carries::Sealed) else { return Ok(stream) };
-        let client = tls.client(carries);
-        let made = client.secure(stream, limits::UPSTREAM_TLS_TIMEOUT).await;
-        let (stream, told) = made.map_err(BeginError::Tls)?;
-        if carries == Carries::Http2 && !told.h2 {
-            return Err(BeginError::NoHttp2);
-        }
-        Ok(stream)
+        let tls = self.tls.as_ref().filter(|_| carries != Carries::Sealed);
+        begin(stream, carries, self.proxy.map(|version| (version, client)), tls).await
     }
+
+    /// The same for a health check, as far as it speaks what traffic speaks.
+    async fn check(&self, stream: Stream, carries: Carries) -> Result<Begun, BeginError> {
+        let proxy = self.proxy.filter(|_| self.checks.proxy_protocol).map(|version| (version, None));
+        let tls = self.tls.as_ref().filter(|_| self.checks.tls);
+        let stream = begin(stream, carries, proxy, tls).await?;
+        Ok(Begun { stream, server_name: tls.map(|tls| tls.rules.server_name.clone()) })
+    }
+}
+
+async fn begin(
+    mut stream: Stream,
+    carries: Carries,
+    proxy: Option<(Version, Option<Ends>)>,
+    tls: Option<&Secure>,
+) -> Result<Stream, BeginError> {
+    if let Some((version, client)) = proxy {
+        let header = proxy_protocol::write(version, client);
+        stream.begin_with(&header).await.map_err(BeginError::Header)?;
+    }
+    let Some(tls) = tls else { return Ok(stream) };
+    let made = tls.client(carries).secure(stream, limits::UPSTREAM_TLS_TIMEOUT).await;
+    let (stream, told) = made.map_err(BeginError::Tls)?;
+    if carries == Carries::Http2 && !told.h2 {
+        return Err(BeginError::NoHttp2);
+    }
+    Ok(stream)
 }
 
 /// TLS to one service.
@@ -211,6 +196,7 @@ impl Carriers {
             let asked = Upstream {
                 proxy_protocol: upstream.proxy_protocol,
                 tls: upstream.tls.clone(),
+                checks: upstream.checks,
                 ..Upstream::default()
             };
             let known = self.known.get(service).filter(|(old, _)| *old == asked);
@@ -238,6 +224,29 @@ impl Carriers {
         for tls in self.known.values().filter_map(|(_, carrier)| carrier.tls.as_ref()) {
             tls.refresh();
         }
+    }
+}
+
+/// The carriers that are in force, for whoever connects beside the workers.
+#[derive(Debug, Default)]
+pub struct InForce(ArcSwap<ByService>);
+
+impl InForce {
+    /// These are, from now on.
+    pub fn set(&self, carriers: ByService) {
+        self.0.store(Arc::new(carriers));
+    }
+}
+
+impl Carriage for InForce {
+    fn check<'a>(&'a self, service: &'a str, stream: Stream, carries: Carries) -> Beginning<'a> {
+        let carrier = self.0.load().get(service).cloned();
+        Box::pin(async move {
+            match carrier {
+                Some(carrier) => carrier.check(stream, carries).await,
+                None => Ok(Begun { stream, server_name: None }),
+            }
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use http::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tutti_core::ServiceName;
+use tutti_net::carry::Carries;
 use tutti_net::proxy_protocol::{self, Header};
 use tutti_net::server::Settings;
 use tutti_net::tls::server::{ClientAuth, Keys, Options as ServerOptions, Server, Tickets};
@@ -15,7 +16,8 @@ use tutti_net::{Addr, Body, ConnectionInfo, Drainer, Handler, ListenOptions, Lis
 use tutti_ports::catalog::{AppProtocol, Health};
 use tutti_ports::door::Door as _;
 use tutti_ports::routing::{
-    CertificateFiles, ProxyVersion, Routing, Serve, TlsVersion, Upstream as Called, UpstreamTls,
+    CertificateFiles, CheckCarriage, ProxyVersion, Routing, Serve, TlsVersion, Upstream as Called,
+    UpstreamTls,
 };
 use tutti_proxy::Options;
 
@@ -399,4 +401,68 @@ async fn websockets_and_bytes_go_over_tls() {
     let (mut stream, _) = peer.connect(dial(door).await).await.unwrap();
     stream.write_all(b"hello").await.unwrap();
     assert_eq!(read_until(&mut stream, "HELLO").await, "HELLO");
+}
+
+/// What a check sees of the service: `None` if the connection did not begin.
+async fn checked(tutti: &Tutti, carries: Carries, addr: SocketAddr) -> Result<String, String> {
+    let stream = Stream::connect(&Addr::Tcp(addr), std::time::Duration::from_secs(5)).await.unwrap();
+    let begun = tutti.handle.carriage().check("a", stream, carries).await;
+    let begun = begun.map_err(|error| tutti_core::error::chain(&error))?;
+    let mut stream = begun.stream;
+    let host = begun.server_name.unwrap_or_default();
+    let request = Request::get("/health").header("host", format!("{host}:1")).body(Body::empty()).unwrap();
+    if carries == Carries::Http2 {
+        let (response, _) = tutti_net::client::exchange_h2(stream, request, LIMITS).await.unwrap();
+        return Ok(text(&response).to_owned());
+    }
+    Ok(ask(&mut stream, "connection: close\r\n").await)
+}
+
+#[tokio::test]
+async fn health_checks_begin_as_requests_do() {
+    let lab = Lab::new();
+    let required = ServerOptions {
+        client_auth: ClientAuth::Required(lab.authority.pem.clone()),
+        ..ServerOptions::default()
+    };
+    let server = server(&lab.files("a", &["a.internal"]), &required, true);
+    let certificate = Some(lab.files("own", &["tutti.internal"]));
+    let called = Called {
+        proxy_protocol: Some(ProxyVersion::V2),
+        tls: Some(UpstreamTls { certificate, ..tls_to(Some(&lab.ca()), "a.internal") }),
+        ..Called::default()
+    };
+    let tutti = start(called.clone(), AppProtocol::Http, server.addr).await;
+    for (carries, h2) in [(Carries::Http1, false), (Carries::Http2, true)] {
+        let seen = checked(&tutti, carries, server.addr).await.unwrap();
+        assert!(seen.contains(&format!("sni=a.internal h2={h2}")), "{seen}");
+        assert!(seen.contains("client=DNS:tutti.internal"), "{seen}");
+    }
+    // It is told otherwise, and another name is not believed: all with the next check.
+    let apply = async |called| {
+        tutti.handle.apply(calling(Serve::http(vec![to("a")]), called)).await.unwrap();
+        checked(&tutti, Carries::Http1, server.addr).await
+    };
+    let mut wrong = called.clone();
+    wrong.tls.as_mut().unwrap().server_name = "b.internal".to_owned();
+    assert!(apply(wrong).await.unwrap_err().contains("not for the name"));
+    let checks = CheckCarriage { tls: true, proxy_protocol: false };
+    assert!(apply(Called { checks, ..called.clone() }).await.is_err(), "the server wants a header");
+    assert!(apply(called).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_header_for_a_check_names_no_client_and_plain_checks_stay_plain() {
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let addr = reading().await;
+        let called = Called { proxy_protocol: Some(version), ..Called::default() };
+        let tutti = start(called.clone(), AppProtocol::Http, addr).await;
+        assert_eq!(checked(&tutti, Carries::Http1, addr).await.unwrap(), "0 own");
+    }
+    let plain = named("plain").await;
+    let lab = Lab::new();
+    let tls = Some(tls_to(Some(&lab.ca()), "a.internal"));
+    let checks = CheckCarriage { tls: false, proxy_protocol: true };
+    let tutti = start(Called { tls, checks, ..Called::default() }, AppProtocol::Http, plain.addr).await;
+    assert_eq!(checked(&tutti, Carries::Http1, plain.addr).await.unwrap(), "plain");
 }

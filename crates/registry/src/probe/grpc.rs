@@ -9,18 +9,23 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request, header};
 use tutti_core::error::chain;
-use tutti_net::client::{ClientError, Limits, request_h2};
-use tutti_net::{Addr, Body};
+use tutti_net::Body;
+use tutti_net::carry::Carries;
+use tutti_net::client::{ClientError, Limits, exchange_h2};
 
-use super::{BODY_BYTES, Found, no_connection};
+use super::{BODY_BYTES, Dial, Found};
 use crate::model::check::Verdict;
 use crate::text::{printable, quoted};
 
-pub(super) async fn probe(addr: SocketAddr, service: &str, timeout: Duration) -> Found {
+pub(super) async fn probe(dial: &Dial<'_>, addr: SocketAddr, service: &str, timeout: Duration) -> Found {
     let of = if service.is_empty() { String::new() } else { format!(" of {}", printable(service, 80)) };
     let what = format!("gRPC health{of} at {addr}");
+    let (stream, authority) = match dial.connect(addr, Carries::Http2).await {
+        Ok(begun) => begun,
+        Err(found) => return found,
+    };
     let request = Request::post("/grpc.health.v1.Health/Check")
-        .header(header::HOST, addr.to_string())
+        .header(header::HOST, authority)
         .header(header::CONTENT_TYPE, "application/grpc")
         .header(header::TE, "trailers")
         .header(header::USER_AGENT, concat!("grpc-tutti/", env!("CARGO_PKG_VERSION")))
@@ -30,14 +35,13 @@ pub(super) async fn probe(addr: SocketAddr, service: &str, timeout: Duration) ->
         Ok(request) => request,
         Err(error) => return Found::new(Verdict::Fail, format!("{what} cannot be asked: {error}")),
     };
-    match request_h2(&Addr::Tcp(addr), request, Limits { timeout, body_bytes: BODY_BYTES }).await {
+    match exchange_h2(stream, request, Limits { timeout, body_bytes: BODY_BYTES }).await {
         Ok((response, trailers)) => {
             // An answer without a body carries its trailers in the head ("Trailers-Only").
             let trailers = trailers.as_ref().unwrap_or(response.headers());
             let (verdict, said) = judge(response.status().as_u16(), trailers, response.body());
             Found::new(verdict, format!("{what} {said}"))
         }
-        Err(ClientError::Connect(error)) => no_connection(&error),
         Err(ClientError::Timeout(after)) => {
             Found::new(Verdict::Fail, format!("{what} did not answer within {after:?}"))
         }

@@ -1,31 +1,37 @@
-//! `GET`, judged by the status.
+//! `GET`, judged by the status. Over HTTP/2 where requests are.
 
 use std::net::SocketAddr;
 use std::sync::Weak;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{Request, StatusCode, header};
 use tutti_core::error::chain;
+use tutti_net::carry::Carries;
 use tutti_net::h1::Settings;
 use tutti_net::h1::client::{Connection, Nowhere};
-use tutti_net::{Addr, Body, Stream};
+use tutti_net::{Body, SendError, Stream, h2};
 
-use super::{BODY_BYTES, Found, no_connection};
+use super::{BODY_BYTES, Dial, Found};
 use crate::model::check::Verdict;
 use crate::text::{printable, quoted};
 
-pub(super) async fn probe(
-    addr: SocketAddr,
-    path: &str,
-    host: Option<&str>,
-    any_status: bool,
-    timeout: Duration,
-) -> Found {
+/// What is asked for.
+pub(super) struct Asked<'a> {
+    pub addr: SocketAddr,
+    pub path: &'a str,
+    pub host: Option<&'a str>,
+    pub any_status: bool,
+}
+
+pub(super) async fn probe(dial: &Dial<'_>, asked: Asked<'_>) -> Found {
+    let Asked { addr, path, host, any_status } = asked;
     let what = format!("GET {} at {addr}", printable(path, 80));
-    let authority = host.map_or_else(|| addr.to_string(), str::to_owned);
+    let (stream, authority) = match dial.connect(addr, dial.carries()).await {
+        Ok(begun) => begun,
+        Err(found) => return found,
+    };
     let request = Request::get(path)
-        .header(header::HOST, authority)
+        .header(header::HOST, host.map_or(authority, str::to_owned))
         .header(header::USER_AGENT, concat!("tutti/", env!("CARGO_PKG_VERSION"), " (health)"))
         .header(header::ACCEPT, "*/*")
         .header(header::CONNECTION, "close")
@@ -34,16 +40,13 @@ pub(super) async fn probe(
         Ok(request) => request,
         Err(error) => return Found::new(Verdict::Fail, format!("{what} cannot be asked: {error}")),
     };
-    let stream = match Stream::connect(&Addr::Tcp(addr), timeout).await {
-        Ok(stream) => stream,
-        Err(error) => return no_connection(&error),
+    let answer = match dial.carries() {
+        Carries::Http2 => over_h2(stream, request).await,
+        _ => over_h1(stream, request).await,
     };
-    let connection = Connection::new(stream, &Settings::default(), Weak::<Nowhere>::new());
-    match connection.send(request).await {
-        Ok(response) => {
-            let status = response.status();
+    match answer {
+        Ok((status, said)) => {
             let verdict = judge(status, any_status);
-            let said = beginning(response.into_body()).await;
             let said = if verdict == Verdict::Pass { String::new() } else { quoted(&said) };
             Found::new(verdict, format!("{what} answered {}{said}", status.as_u16()))
         }
@@ -51,6 +54,29 @@ pub(super) async fn probe(
             let why = printable(&chain(&error.cause), 150);
             Found::new(Verdict::Fail, format!("{what} got no answer: {why}"))
         }
+    }
+}
+
+async fn over_h1(stream: Stream, request: Request<Body>) -> Result<(StatusCode, BytesMut), SendError> {
+    let connection = Connection::new(stream, &Settings::default(), Weak::<Nowhere>::new());
+    let response = connection.send(request).await?;
+    Ok((response.status(), beginning(response.into_body()).await))
+}
+
+async fn over_h2(stream: Stream, request: Request<Body>) -> Result<(StatusCode, BytesMut), SendError> {
+    let (mut connection, driver) = h2::client::handshake(stream, &h2::Settings::default()).await?;
+    let whole = async {
+        let response = connection.send(request).await?;
+        Ok((response.status(), beginning(response.into_body()).await))
+    };
+    let driven = async {
+        driver.await;
+        // The connection is over; the answer, or the lack of one, is about to be seen.
+        std::future::pending().await
+    };
+    tokio::select! {
+        answer = whole => answer,
+        never = driven => never,
     }
 }
 

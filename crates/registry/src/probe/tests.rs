@@ -111,12 +111,14 @@ impl Exec for Fake {
 async fn run(answer: fn() -> Result<Finished, ExecError>) -> Found {
     let fake = Arc::new(Fake { answer, runs: AtomicUsize::new(0) });
     let order = Order {
+        service: ServiceName::new("web").unwrap(),
+        protocol: AppProtocol::Http,
         id: InstanceId::new("db-1").unwrap(),
         probe: Probe::Command { argv: vec!["pg_isready".into(), "-q".into()] },
         timeout: Duration::from_secs(3),
         exec: Arc::clone(&fake) as Arc<dyn Exec>,
     };
-    let found = NetProber.probe(order).await;
+    let found = NetProber::default().probe(order).await;
     assert_eq!(fake.runs.load(Ordering::Relaxed), 1);
     found
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tutti_core::{ServiceName, code};
 use tutti_model::app::Service;
-use tutti_ports::catalog::{Check, Endpoint, Probe, Registration, Spec};
+use tutti_ports::catalog::{Endpoint, Registration, Spec};
 
 use super::instance::{Instance, InstanceOrder};
 use super::shared::{unknown, wall_ms};
 use super::{Command, Fact, MOST_REPLICAS, Reply, Shared, Supervisor, key_of};
 use crate::error::SupervisorError;
 use crate::event::EventKind;
+use crate::health;
 use crate::model::{Action, Failure, InstanceKey, Place};
 use crate::setup::{Progress, SetupError};
 
@@ -315,18 +316,8 @@ fn resolve(address: &str) -> Option<SocketAddr> {
 }
 
 fn external(shared: &Arc<Shared>, service: &Service, endpoints: Vec<Endpoint>) -> Registration {
-    let check = |main: &Endpoint| Check {
-        name: "port".to_owned(),
-        probe: Probe::Tcp { addr: main.addr },
-        interval: std::time::Duration::from_secs(10),
-        timeout: std::time::Duration::from_secs(2),
-        start_period: std::time::Duration::ZERO,
-        start_interval: std::time::Duration::from_secs(1),
-        fall: 3,
-        rise: 1,
-    };
     Registration {
-        checks: endpoints.first().map(check).into_iter().collect(),
+        checks: health::external(service, &endpoints),
         spec: Spec {
             id: tutti_core::InstanceId::of(&service.name, 1),
             service: service.name.clone(),

@@ -73,6 +73,7 @@ impl Roles {
         let catalog = Arc::clone(&registry) as Arc<dyn Catalog>;
         let front = inherited.as_mut().and_then(|inherited| inherited.front.take());
         let proxy = self.edge(host, Arc::clone(&catalog), Arc::clone(&trust), front).await?;
+        registry.carried_by(proxy.carriage());
         let deps = Deps::new(catalog, Arc::new(proxy.clone()), Arc::new(proxy.clone()));
         let (work, supervisor) = self.supervisor(deps, inherited.as_mut(), &proxy).await?;
         let rooms = Rooms { supervisor: supervisor.clone(), proxy: proxy.clone(), trust: Arc::clone(&trust) };

@@ -25,6 +25,7 @@ pub(in crate::overlay) static UPSTREAM: Object = object(
         field("breaker", Shape::Either(&[Shape::StrictBool, Shape::Object(&BREAKER)])),
         field("proxy_protocol", Shape::OneOf(&["v1", "v2"])),
         field("tls", Shape::Either(&[Shape::StrictBool, Shape::Object(&TLS)])),
+        field("health_check", Shape::Object(&HEALTH_CHECK)),
     ],
 );
 
@@ -40,6 +41,11 @@ static TLS: Object = object(
         field("min_version", Shape::Scalar),
         field("insecure_skip_verify", Shape::StrictBool),
     ],
+);
+
+static HEALTH_CHECK: Object = object(
+    "what health checks speak",
+    &[field("tls", Shape::StrictBool), field("proxy_protocol", Shape::StrictBool)],
 );
 
 const STREAK: Shape = Shape::Int(0, 10_000);

@@ -45,6 +45,18 @@ pub struct Upstream {
     /// TLS is spoken to it: `true`, or how. Which HTTP is spoken over it is decided by the `protocol` of the service. Default:
     /// it is not.
     pub tls: Option<TlsOrOn>,
+    /// What of these two health checks speak as well. Default: both.
+    pub health_check: Option<CheckCarriage>,
+}
+
+/// Whether health checks begin as requests do.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckCarriage {
+    /// With TLS: the same names, authorities and certificates. Default: `true` with `tls`.
+    pub tls: Option<bool>,
+    /// With a header of the PROXY protocol, which names no client. Default: `true` with `proxy_protocol`.
+    pub proxy_protocol: Option<bool>,
 }
 
 /// A version of the PROXY protocol.

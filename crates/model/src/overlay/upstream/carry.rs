@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tutti_core::{ServiceName, code};
-use tutti_ports::routing::{CertificateFiles, ProxyVersion, TlsVersion, UpstreamTls};
+use tutti_ports::routing::{CertificateFiles, CheckCarriage, ProxyVersion, TlsVersion, UpstreamTls};
 
 use super::super::types::upstream as types;
 use super::Reader;
@@ -62,6 +62,24 @@ impl Reader<'_> {
         let ca = said.ca.as_ref().map(|ca| self.file("ca", ca));
         let insecure_skip_verify = said.insecure_skip_verify;
         Some(UpstreamTls { ca, server_name, certificate, min_version, insecure_skip_verify })
+    }
+
+    /// What health checks speak of what requests do.
+    pub(super) fn checks(
+        &mut self,
+        said: Option<types::CheckCarriage>,
+        tls: bool,
+        proxy: bool,
+    ) -> CheckCarriage {
+        let said = said.unwrap_or_default();
+        for (key, given, there) in
+            [("tls", said.tls.is_some(), tls), ("proxy_protocol", said.proxy_protocol.is_some(), proxy)]
+        {
+            if given && !there {
+                self.bad("health_check", format!("`health_check.{key}` has no effect without `{key}`"));
+            }
+        }
+        CheckCarriage { tls: said.tls != Some(false), proxy_protocol: said.proxy_protocol != Some(false) }
     }
 
     fn insecure(&mut self, name: &ServiceName, said: &types::UpstreamTls) {

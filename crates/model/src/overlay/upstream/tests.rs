@@ -132,6 +132,10 @@ fn what_cannot_be_is_said() {
         ("{breaker: {failure_percent: 0}}", "failure_percent"),
         ("{breaker: sometimes}", "breaker"),
         ("{ballance: random}", "did you mean `balance`"),
+        ("{health_check: {tls: true}}", "`health_check.tls` has no effect without `tls`"),
+        ("{tls: true, health_check: {proxy_protocol: false}}", "no effect without `proxy_protocol`"),
+        ("{tls: true, health_check: {tls: maybe}}", "health_check"),
+        ("{tls: true, health_check: {ssl: false}}", "ssl"),
     ] {
         let problems = run(&format!("services: {{web: {{upstream: {text}}}}}")).unwrap_err();
         assert!(problems.contains(part), "{text}: {problems}");
@@ -162,6 +166,19 @@ routes:
     assert_eq!(run("{}").unwrap().services["web"].version.as_deref(), Some("2"));
     let problems = run("routes: [{to: {service: web, subset: {verson: 1}}}]").unwrap_err();
     assert!(problems.contains("did you mean `version`"), "{problems}");
+}
+
+#[test]
+fn checks_begin_as_requests_do_unless_they_are_told_not_to() {
+    use tutti_ports::routing::CheckCarriage;
+    let both = CheckCarriage { tls: true, proxy_protocol: true };
+    assert_eq!(upstream("{tls: true, proxy_protocol: v2}").checks, both);
+    assert_eq!(
+        upstream("{tls: true, health_check: {tls: false}}").checks,
+        CheckCarriage { tls: false, ..both }
+    );
+    let text = "{proxy_protocol: v1, health_check: {proxy_protocol: false}}";
+    assert_eq!(upstream(text).checks, CheckCarriage { proxy_protocol: false, ..both });
 }
 
 #[test]

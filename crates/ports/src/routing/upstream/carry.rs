@@ -15,6 +15,21 @@ pub enum ProxyVersion {
     V2,
 }
 
+/// Whether health checks begin as requests do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CheckCarriage {
+    /// With TLS, where requests have it.
+    pub tls: bool,
+    /// With a header of the PROXY protocol that names no client, where requests have one.
+    pub proxy_protocol: bool,
+}
+
+impl Default for CheckCarriage {
+    fn default() -> Self {
+        Self { tls: true, proxy_protocol: true }
+    }
+}
+
 /// How TLS is spoken to a service. Its files are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UpstreamTls {

@@ -12,7 +12,7 @@ use super::{Adaptive, Concurrency, RetryBudget};
 
 pub use balance::{Algorithm, Balance, Failover, HashOn, SameSite, SlowStart, Sticky, Subset};
 pub use breaker::Breaker;
-pub use carry::{ProxyVersion, UpstreamTls};
+pub use carry::{CheckCarriage, ProxyVersion, UpstreamTls};
 pub use outlier::{LatencyRule, Outlier, Rate, SuccessRate};
 
 /// How a service is called. The default suits a service that nothing is known of.
@@ -34,4 +34,6 @@ pub struct Upstream {
     pub proxy_protocol: Option<ProxyVersion>,
     /// How TLS is spoken to it; `None`: it is not.
     pub tls: Option<UpstreamTls>,
+    /// What of that health checks speak.
+    pub checks: CheckCarriage,
 }
