@@ -14,6 +14,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// Longest patience: as good as none, and no time that a clock cannot tell.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Starts a drain.
 #[derive(Debug)]
 pub struct Drainer {
@@ -57,7 +60,7 @@ impl Drainer {
 
     /// The same, and idle connections wait for one more request for as long as `idle`.
     pub fn drain_gently(&self, idle: Duration, patience: Duration) {
-        let now = Instant::now();
+        let (now, patience) = (Instant::now(), patience.min(LONGEST));
         let asked = Times { idle: now + idle.min(patience), cut: now + patience };
         self.flag.store(true, Ordering::Release);
         self.times.send_modify(|times| {

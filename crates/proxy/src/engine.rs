@@ -157,6 +157,7 @@ impl Proxy {
         proxy.launch(log, inboxes, Changing::new(inbox)).map_err(start("a thread"))?;
         let handle = Handle::new(shared);
         handle.apply(routing).await?;
+        proxy.shared.inherited.settle();
         Ok((proxy, handle))
     }
 

@@ -88,6 +88,11 @@ impl Inherited {
         Some(listeners.swap_remove(found).1)
     }
 
+    /// Closes the sockets of listeners that are not there any more: whoever connected would wait for ever.
+    pub(crate) fn settle(&self) {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Notes what a door carries.
     pub(crate) fn carries(&self, service: &ServiceName, port: u16, protocol: AppProtocol) {
         let mut protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);

@@ -298,7 +298,7 @@ pub async fn run(
             Some(ended) = state.tasks.join_next() => log_panic(ended),
         }
     };
-    state.drain(patience).await;
+    state.drain(patience, &mut commands).await;
     chores.shutdown().await;
     let mut drivers = worker.drivers.take();
     drivers.shutdown().await;

@@ -33,6 +33,16 @@ async fn a_second_drain_can_only_hurry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn patience_without_end_is_no_time_that_no_clock_can_tell() {
+    let (drainer, signal) = Drainer::new();
+    drainer.drain_gently(Duration::MAX, Duration::MAX);
+    assert!(signal.is_draining());
+    assert!(tokio::time::timeout(Duration::from_secs(1000), signal.idle_over()).await.is_err());
+    drainer.drain(Duration::ZERO);
+    signal.cut().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_drainer_nothing_ever_drains() {
     let signal = DrainSignal::never();
     assert!(tokio::time::timeout(Duration::from_secs(1000), signal.draining()).await.is_err());

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tutti_net::{Addr, Drainer, ListenOptions, Listener, h3};
 
@@ -200,10 +200,27 @@ impl Listeners {
         }
     }
 
-    /// Serves nothing more, and waits for the connections.
-    pub(super) async fn drain(mut self, patience: Patience) {
+    /// Serves nothing more, and waits for the connections. Who commands a drain once more can only bring their end nearer.
+    pub(super) async fn drain(mut self, patience: Patience, commands: &mut mpsc::Receiver<Command>) {
         self.bound.clear();
         self.bound_http3.clear();
+        self.drain_all(patience);
+        loop {
+            tokio::select! {
+                ended = self.tasks.join_next() => match ended {
+                    Some(ended) => log_panic(ended),
+                    None => break,
+                },
+                Some(command) = commands.recv() => if let Command::Drain(patience) = command {
+                    self.drain_all(patience);
+                },
+            }
+        }
+        // Nothing is chosen any more.
+        self.worker.shared.adopted(self.worker.index, u64::MAX);
+    }
+
+    fn drain_all(&mut self, patience: Patience) {
         for running in self.running.values_mut() {
             running.spare.take();
             running.drainer.drain_gently(patience.idle, patience.busy);
@@ -211,10 +228,5 @@ impl Listeners {
         for running in self.http3.values().chain(self.leaving.values()) {
             running.drainer.drain(patience.http3);
         }
-        while let Some(ended) = self.tasks.join_next().await {
-            log_panic(ended);
-        }
-        // Nothing is chosen any more.
-        self.worker.shared.adopted(self.worker.index, u64::MAX);
     }
 }

@@ -13,11 +13,11 @@ use tutti_ports::routing::{
 
 use crate::harness::*;
 
-fn called(balance: Balance) -> Upstream {
+pub fn called(balance: Balance) -> Upstream {
     Upstream { balance, ..Upstream::default() }
 }
 
-fn policed(route: Route, service: &str, upstream: Upstream) -> Routing {
+pub fn policed(route: Route, service: &str, upstream: Upstream) -> Routing {
     let upstreams = BTreeMap::from([(name(service), upstream)]);
     Routing { upstreams, ..routing(Serve::http(vec![route])) }
 }

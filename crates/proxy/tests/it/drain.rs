@@ -42,6 +42,23 @@ async fn drained_waits_for_the_last_request_and_not_for_the_first_try() {
     assert_eq!(tutti.handle.drained(&id("never", 1), LIMITS.timeout).await, 0);
 }
 
+#[tokio::test]
+async fn a_drain_that_is_given_up_is_over_at_once() {
+    let silent = upstream(|_| std::future::pending()).await;
+    let tutti = Tutti::start(options(), vec![to("a")], vec![passing("a", 1, silent.addr)]).await;
+    let mut stream = dial(tutti.edge).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    while tutti.handle.describe().services[0].endpoints[0].in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    let long = Duration::from_secs(20);
+    let mut ending = Box::pin(tutti.proxy.shutdown_within(tutti_proxy::Patience::of(long)));
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut ending).await.is_err());
+    let begun = std::time::Instant::now();
+    drop(ending);
+    assert!(begun.elapsed() < long / 2, "it was waited for what nobody waits for");
+}
+
 /// Waits until the edge has answered so many more requests.
 async fn answered(tutti: &Tutti, more: u64) {
     let answered = || {

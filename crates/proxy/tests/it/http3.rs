@@ -96,6 +96,28 @@ impl Client {
     }
 }
 
+#[tokio::test]
+async fn the_next_process_listens_when_the_old_one_has_left() {
+    let authority = Authority::new();
+    let routing = || beside(Some(Http3::default()), vec![to("a")]);
+    let old = start(&authority, routing(), named("old").await.addr).await;
+    let given = old.handle.front().await.unwrap();
+    let shelf = Arc::new(Shelf::default());
+    shelf.put("shop.test", authority.identity(&["shop.test"], 1));
+    let catalog = Catalog::new(vec![passing("a", 1, named("new").await.addr)]);
+    let taken = tutti_proxy::Proxy::take_over(options(), routing(), catalog, Some(shelf), given).await;
+    let (_proxy, handle) = taken.unwrap();
+    assert!(!handle.bind_http3().await, "two read from one socket");
+    let mut client = Client::connect(endpoint(&authority), old.edge).await.unwrap();
+    assert_eq!(text(&client.get("/").await), "old");
+    let edge = old.edge;
+    old.proxy.shutdown().await;
+    handle.open_gates();
+    assert!(handle.bind_http3().await);
+    let mut client = Client::connect(endpoint(&authority), edge).await.unwrap();
+    assert_eq!(text(&client.get("/").await), "new");
+}
+
 fn request(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).uri(format!("https://shop.test{path}")).body(()).unwrap()
 }

@@ -22,6 +22,7 @@ mod faults;
 mod frames;
 mod grpc;
 mod guard;
+mod handover;
 mod harness;
 mod health;
 mod hedge;
