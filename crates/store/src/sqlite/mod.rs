@@ -53,9 +53,10 @@ pub struct SqliteStore {
 
 /// A store whose database another process has.
 struct Suspended {
-    readers: OwnedSemaphorePermit,
-    /// The writer waits for this.
-    writer: mpsc::Sender<writer::Resume>,
+    /// Readers wait for its end.
+    _readers: OwnedSemaphorePermit,
+    /// The writer waits for this; gone when it has the database again, and only readers are missing.
+    writer: Option<mpsc::Sender<writer::Resume>>,
 }
 
 /// What memory holds of the database.
@@ -136,32 +137,41 @@ impl SqliteStore {
         }
         let readers = self.readers.suspend().await.ok_or(Closed)?;
         let (writer, resumed) = mpsc::channel();
+        // First: whoever does not wait for the end of this can resume all the same.
+        let missing = suspended.insert(Suspended { _readers: readers, writer: Some(writer) });
         let closed = self.ask(|reply| Request::Suspend(reply, resumed)).await;
-        match closed {
-            Ok(()) => *suspended = Some(Suspended { readers, writer }),
-            Err(error) => {
-                // The file is as it was: only the readers have to come back.
-                if let Err(error) = self.readers.resume(&self.dir.state_path(), readers) {
-                    tracing::error!(%error, "the state cannot be read any more");
-                }
-                return Err(error);
+        if closed.is_err() {
+            // The file is as it was: only the readers have to come back.
+            missing.writer = None;
+            if self.readers.resume(&self.dir.state_path()).is_ok() {
+                *suspended = None;
             }
         }
-        Ok(())
+        closed
     }
 
     /// Opens the database again and goes on with what has waited. After an error it may be tried again.
     pub async fn resume(&self) -> Result<(), OpenError> {
         let mut suspended = self.suspended.lock().await;
-        let Some(Suspended { readers, writer }) = suspended.take() else { return Ok(()) };
-        let (done, opened) = oneshot::channel();
-        let gone = || OpenError::Engine { path: self.dir.state_path(), source: Box::new(Closed) };
-        writer.send(done).map_err(|_| gone())?;
-        if let Err(error) = opened.await.map_err(|_| gone())? {
-            *suspended = Some(Suspended { readers, writer });
-            return Err(error);
+        let Some(missing) = &mut *suspended else { return Ok(()) };
+        if let Some(writer) = &missing.writer {
+            let (done, opened) = oneshot::channel();
+            let gone = |_| OpenError::Engine { path: self.dir.state_path(), source: Box::new(Closed) };
+            // If it was never asked to close the database it does not listen.
+            if writer.send(done).is_ok() {
+                opened.await.map_err(gone)??;
+            }
+            missing.writer = None;
         }
-        self.readers.resume(&self.dir.state_path(), readers)
+        self.readers.resume(&self.dir.state_path())?;
+        *suspended = None;
+        Ok(())
+    }
+
+    /// Whether the database is closed, or opening it again has failed.
+    pub fn is_suspended(&self) -> bool {
+        // Whoever holds it is just changing that.
+        self.suspended.try_lock().is_ok_and(|suspended| suspended.is_some())
     }
 
     /// Refuses new requests, carries out and answers what is queued, and closes the database. What waits in a suspended store is

@@ -69,11 +69,10 @@ impl Readers {
         Some(all)
     }
 
-    /// Opens the connections again.
-    pub fn resume(&self, path: &Path, all: OwnedSemaphorePermit) -> Result<(), OpenError> {
+    /// Opens the connections again, for those who come when what [`Readers::suspend`] gave is dropped.
+    pub fn resume(&self, path: &Path) -> Result<(), OpenError> {
         let opened = (0..self.size).map(|_| schema::open_reader(path)).collect::<Result<Vec<_>, _>>()?;
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = opened;
-        drop(all);
         Ok(())
     }
 

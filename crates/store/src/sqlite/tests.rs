@@ -297,6 +297,45 @@ async fn a_suspended_store_leaves_its_file_to_another_process_and_goes_on_from_w
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_opened_again_is_tried_again() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Arc::new(open_at(&home, Options::default()).unwrap());
+    store.txn(put("a", "1")).await.unwrap();
+    store.suspend().await.unwrap();
+    let (path, aside) = (home.path().join("state.db"), home.path().join("aside"));
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    for _ in 0..2 {
+        assert!(store.resume().await.is_err() && store.is_suspended());
+    }
+    let waiting = Arc::clone(&store);
+    let waiting = tokio::spawn(async move { waiting.range(Range::default()).await });
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    store.resume().await.unwrap();
+    assert!(!store.is_suspended());
+    assert_eq!(waiting.await.unwrap().unwrap().entries.len(), 1);
+    store.txn(put("b", "2")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_suspension_that_is_given_up_half_way_can_be_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let store = open_at(&home, Options::default()).unwrap();
+    {
+        let mut suspending = Box::pin(store.suspend());
+        tokio::select! {
+            biased;
+            _ = &mut suspending => panic!("it does not wait for the writer"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    store.resume().await.unwrap();
+    store.txn(put("a", "1")).await.unwrap();
+    assert_eq!(store.range(Range::default()).await.unwrap().entries.len(), 1);
+}
+
+#[tokio::test]
 async fn a_suspended_store_may_be_dropped() {
     let home = tempfile::tempdir().unwrap();
     let store = open_at(&home, Options::default()).unwrap();
