@@ -1,5 +1,6 @@
 //! The machine by tables, by random histories, and in a small world that carries out what it says.
 
+mod handover;
 mod reload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -441,6 +442,7 @@ enum Command {
     Crash(usize),
     Tell(usize),
     Pass,
+    HandOver,
 }
 
 fn commands() -> impl Strategy<Value = Vec<Command>> {
@@ -462,11 +464,16 @@ fn commands() -> impl Strategy<Value = Vec<Command>> {
         2 => (0..8_usize).prop_map(Command::Crash),
         8 => (0..8_usize).prop_map(Command::Tell),
         2 => Just(Command::Pass),
+        2 => Just(Command::HandOver),
     ];
     proptest::collection::vec(command, 0..80)
 }
 
 fn any_world() -> World {
+    World::new(any_specs())
+}
+
+fn any_specs() -> Vec<Spec> {
     let mut db = spec("db", Restart::Always, &[]);
     db.stop_first = true;
     let mut api = spec("api", Restart::OnFailure(Some(2)), &[("db", Condition::Healthy)]);
@@ -477,7 +484,7 @@ fn any_world() -> World {
         Restart::Always,
         &[("api", Condition::Healthy), ("job", Condition::CompletedSuccessfully)],
     );
-    World::new(vec![web, api, job, db])
+    vec![web, api, job, db]
 }
 
 fn carry_out(world: &mut World, command: Command) {
@@ -514,6 +521,7 @@ fn carry_out(world: &mut World, command: Command) {
         Command::Pass => {
             world.now += SECOND;
         }
+        Command::HandOver => drop(world.hand_over(any_specs())),
     }
     world.step();
 }
