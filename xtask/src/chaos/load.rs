@@ -24,14 +24,20 @@ pub enum Fate {
 /// What became of a request, and after how long.
 pub type Shot = (Fate, Duration);
 
-/// What failed, and how often.
-pub fn failures(shots: &[Shot], first: usize) -> String {
+/// What failed, and how often. A fallback is no failure.
+pub fn failures(shots: &[Shot], first: usize) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for (number, (fate, _)) in (first..).zip(shots).filter(|(_, (fate, _))| *fate != Fate::Good) {
-        let (path, _) = STEPS.get(number % STEPS.len()).copied().unwrap_or_default();
-        *counts.entry(format!("{path} {fate:?}")).or_insert(0) += 1;
+    let failed = |fate: &Fate| !matches!(fate, Fate::Good | Fate::Fallback);
+    for (number, (fate, _)) in (first..).zip(shots).filter(|(_, (fate, _))| failed(fate)) {
+        let (path, form) = STEPS.get(number % STEPS.len()).copied().unwrap_or_default();
+        let method = if form { "POST" } else { "GET" };
+        let what = match fate {
+            Fate::Refused(status) => format!("{status}"),
+            _ => "no answer".to_owned(),
+        };
+        *counts.entry(format!("{method} {path}: {what}")).or_insert(0) += 1;
     }
-    counts.iter().map(|(what, count)| format!("  {count} × {what}\n")).collect()
+    counts
 }
 
 /// What is done in turn; `true` is a form that is sent and may not be sent twice.

@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: what people see of the example shop while one instance of a service is killed, hangs, is slow or resets
+//! `cargo xtask chaos`: what people see of the example shop while one instance of a service, or all of them, is killed, hangs, is slow or resets
 //! connections, with Tutti's policies off, as they are by default, and all of them on.
 //!
 //! Every service runs twice, each instance behind a [`relay`] that can misbehave; the shop's own code is unchanged. For each
@@ -9,6 +9,7 @@ mod policies;
 mod relay;
 mod report;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -37,6 +38,12 @@ pub struct Args {
     /// Only these faults.
     #[arg(long, value_enum, default_values_t = Fault::ALL)]
     fault: Vec<Fault>,
+    /// Only these parts of a service.
+    #[arg(long, value_enum, default_values_t = Scope::ALL)]
+    scope: Vec<Scope>,
+    /// The profile to compile `tutti` with.
+    #[arg(long, default_value = "release")]
+    profile: String,
     /// Use this `tutti` instead of building it.
     #[arg(long)]
     tutti: Option<PathBuf>,
@@ -101,6 +108,48 @@ impl std::fmt::Display for Fault {
     }
 }
 
+/// How much of a service it is that misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scope {
+    /// One instance.
+    One,
+    /// Every instance.
+    All,
+}
+
+impl Scope {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::One, Self::All];
+
+    /// The words for it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::One => "one of two",
+            Self::All => "both",
+        }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::One => "one",
+            Self::All => "all",
+        })
+    }
+}
+
+/// What misbehaves in a cell, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// The service.
+    pub service: String,
+    /// How much of it.
+    pub scope: Scope,
+    /// What it does.
+    pub fault: Fault,
+}
+
 /// What people saw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
@@ -124,8 +173,24 @@ impl Seen {
     }
 }
 
-/// One line of the table: the service, what it did, and what people saw with each of the [`Policies`].
-pub type Row = (String, String, Vec<Seen>);
+/// One line of the table: what misbehaved, and what people saw with each of the [`Policies`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// `None`: nothing did.
+    pub trouble: Option<Trouble>,
+    /// In the order of [`Policies::ALL`].
+    pub seen: Vec<Seen>,
+}
+
+/// What there is to tell.
+pub struct Results {
+    /// Where the numbers come from, in words.
+    pub how: String,
+    /// The table.
+    pub rows: Vec<Row>,
+    /// What failed with everything on, and how often, for each scope.
+    pub failures: Vec<(Scope, BTreeMap<String, usize>)>,
+}
 
 /// Runs the experiment.
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -133,21 +198,49 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return relay::run(folder, &args.command);
     }
     let shop = Shop::new(args)?;
-    let mut rows = Vec::new();
-    let quiet = Policies::ALL.map(|policies| shop.cell(args, policies, None));
-    rows.push(("(none)".to_owned(), "nothing".to_owned(), quiet.into_iter().collect::<Result<_>>()?));
-    for service in &args.service {
-        for fault in &args.fault {
-            let seen = Policies::ALL.map(|policies| shop.cell(args, policies, Some((service, *fault))));
-            rows.push((service.clone(), fault.to_string(), seen.into_iter().collect::<Result<_>>()?));
-        }
+    let mut troubles = vec![None];
+    for (scope, service) in
+        args.scope.iter().flat_map(|scope| args.service.iter().map(move |own| (*scope, own)))
+    {
+        let trouble = |fault: &Fault| Trouble { service: service.clone(), scope, fault: *fault };
+        troubles.extend(args.fault.iter().map(trouble).map(Some));
     }
-    let table = report::table(args.rate, args.seconds, &rows);
+    println!("{} cells of the table, each about 20 s", troubles.len() * Policies::ALL.len());
+    let (begun, mut rows, mut failures) = (Instant::now(), Vec::new(), Vec::new());
+    for trouble in troubles {
+        let mut seen = Vec::new();
+        for policies in Policies::ALL {
+            let (one, failed) = shop.cell(args, policies, trouble.as_ref())?;
+            seen.push(one);
+            if let Some(trouble) = trouble.as_ref().filter(|_| policies == Policies::On) {
+                add(&mut failures, trouble.scope, failed);
+            }
+        }
+        rows.push(Row { trouble, seen });
+    }
+    let of =
+        if args.tutti.is_some() { "a given binary".to_owned() } else { format!("profile {}", args.profile) };
+    let how = format!(
+        "One run of {} min, {of}, {} requests a second for {} s in each cell",
+        begun.elapsed().as_secs().div_ceil(60),
+        args.rate,
+        args.seconds
+    );
+    let table = report::table(&Results { how, rows, failures });
     println!("\n{table}");
     if args.write {
         report::write(&table)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn add(all: &mut Vec<(Scope, BTreeMap<String, usize>)>, scope: Scope, failed: BTreeMap<String, usize>) {
+    if all.last().is_none_or(|(last, _)| *last != scope) {
+        all.push((scope, BTreeMap::new()));
+    }
+    if let Some((_, counts)) = all.last_mut() {
+        failed.into_iter().for_each(|(what, count)| *counts.entry(what).or_default() += count);
+    }
 }
 
 /// A copy of the shop whose services can be made to misbehave.
@@ -174,12 +267,13 @@ impl Shop {
         let tutti = match &args.tutti {
             Some(tutti) => tutti.clone(),
             None => {
-                println!("building tutti (release)");
-                let build = ["build", "--release", "--package", "tutti", "--bin", "tutti"];
+                let profile = args.profile.as_str();
+                println!("building tutti (profile {profile})");
+                let build = ["build", "--profile", profile, "--package", "tutti", "--bin", "tutti"];
                 if !shell::succeeds(shell::cargo().args(build))? {
                     bail!("it does not build");
                 }
-                target.join("release").join("tutti")
+                target.join(if profile == "dev" { "debug" } else { profile }).join("tutti")
             }
         };
         // A copy, so that the databases of the one that people play with stay as they are.
@@ -230,21 +324,28 @@ impl Shop {
         Ok(running)
     }
 
-    /// One cell: the shop is started, used, and used on while one instance misbehaves.
-    fn cell(&self, args: &Args, policies: Policies, fault: Option<(&String, Fault)>) -> Result<Seen> {
+    /// One cell: the shop is started, used, and used on while something misbehaves.
+    fn cell(
+        &self,
+        args: &Args,
+        policies: Policies,
+        trouble: Option<&Trouble>,
+    ) -> Result<(Seen, BTreeMap<String, usize>)> {
         let _running = self.start(policies)?;
         self.warm()?;
         load::run(self.address, args.rate, BEFORE, 0);
-        if let Some((service, fault)) = fault {
+        if let Some(Trouble { service, scope, fault }) = trouble {
             let moods = fs::read_dir(self.folder.join("moods").join(service))?;
-            let first = moods.flatten().map(|entry| entry.path()).min().context("it does not run")?;
-            fs::write(first, fault.name())?;
+            let mut moods: Vec<PathBuf> = moods.flatten().map(|entry| entry.path()).collect();
+            moods.sort_unstable();
+            anyhow::ensure!(moods.len() == REPLICAS, "of {service} run {}", moods.len());
+            let some = if *scope == Scope::All { REPLICAS } else { 1 };
+            moods.iter().take(some).try_for_each(|mood| fs::write(mood, fault.name()))?;
         }
         let shots = load::run(self.address, args.rate, Duration::from_secs(args.seconds.into()), FIRST);
-        let seen = Seen::of(&shots);
-        let (service, fault) = fault.map_or(("", ""), |(service, fault)| (service, fault.name()));
-        println!("{service} {fault}, {policies}: {seen:?}\n{}", load::failures(&shots, FIRST));
-        Ok(seen)
+        let (seen, failed) = (Seen::of(&shots), load::failures(&shots, FIRST));
+        println!("{trouble:?}, {policies}: {seen:?} {failed:?}");
+        Ok((seen, failed))
     }
 
     /// Waits until everything has been answered well twice in a row.
