@@ -24,7 +24,7 @@ async fn talk(name: &str, socket: OwnedFd) -> anyhow::Result<()> {
         link.gone().await;
     }
     let state = if name == "half-format" { 999 } else { tutti_store::sqlite::FORMAT };
-    let hello = json!({ "form": 1, "version": "9.9.9", "layout": tutti_store::dir::FORMAT, "state": state });
+    let hello = json!({ "form": 2, "version": "9.9.9", "layout": tutti_store::dir::FORMAT, "state": state });
     link.send(&serde_json::to_vec(&json!({ "Hello": hello }))?, &[]).await?;
     // What is given is held while it dies, as kill -9 has it.
     let _edge = link.receive().await?;

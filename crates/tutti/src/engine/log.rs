@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -43,6 +44,12 @@ impl Bounded {
 
     /// Puts the file aside and begins a new one; if that fails, the old one is gone on with.
     fn turn(&mut self) -> io::Result<()> {
+        let (named, ours) = (fs::metadata(&self.path), self.file.metadata()?);
+        // Another process, that has taken over or is upgraded away, may have done it: then what is there is its file, and ours.
+        if named.is_ok_and(|named| (named.dev(), named.ino()) != (ours.dev(), ours.ino())) {
+            *self = Self::open(&self.path, self.most)?;
+            return Ok(());
+        }
         fs::rename(&self.path, self.path.with_extension("log.1"))?;
         *self = Self::open(&self.path, self.most)?;
         Ok(())
@@ -83,5 +90,18 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         drop(log);
         assert_eq!(Bounded::open(&path, 10).unwrap().size, 2);
+    }
+
+    #[test]
+    fn two_processes_put_a_file_aside_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tutti.log");
+        let (mut old, mut new) = (Bounded::open(&path, 10).unwrap(), Bounded::open(&path, 10).unwrap());
+        old.write_all(b"old..8..10\n").unwrap();
+        new.write_all(b"new..8..10\n").unwrap();
+        new.write_all(b"new\n").unwrap();
+        old.write_all(b"old\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new\nold\n");
+        assert!(fs::read_to_string(folder.path().join("tutti.log.1")).unwrap().contains("new..8"));
     }
 }

@@ -5,11 +5,12 @@
 //! | 1 | starts the new one, with one end of a [`Link`] as its standard input, and says what it runs | reads the files, and says what it is |
 //! | 2 | closes the store; gives the lock, the control socket, the sockets of the edge | opens the store, makes the data plane, and is *ready* |
 //! | 3 | keeps the services still; gives all that is known of them, the keeper, the pipes, the doors | takes them over, and has *taken* |
-//! | 4 | finishes its connections, and ends | opens its gates |
+//! | 4 | says that all of it is the new one's, finishes its connections, and ends | opens its gates |
 //!
-//! Until it hears "taken", the old process can go back: it has ended nothing, and the new one has touched nothing. Both ways of the link stay
-//! open for as long as both live: each learns of the other's end.
+//! Until it says so, the old process can go back: it has ended nothing, and the new one has touched nothing. So at every moment one of the two has
+//! the services, whoever is killed or stopped when. Both ways of the link stay open for as long as both live: each learns of the other's end.
 
+mod candidate;
 mod heir;
 mod new;
 mod old;
@@ -34,7 +35,7 @@ pub(super) use old::{Parts, Upgrader};
 pub(crate) use predecessors::Predecessors;
 
 /// The form of what the two processes say. It grows with every change that the other side would not understand.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// Why there was no upgrade. What ran before runs as before.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,13 @@ pub(crate) enum UpgradeError {
     /// It was tried.
     #[error("{0}; the old version goes on as before")]
     Failed(String),
+}
+
+impl UpgradeError {
+    /// Somebody else was first.
+    pub(crate) fn late() -> Self {
+        UpgradeError::Refused("another version has just taken over; ask that one".to_owned())
+    }
 }
 
 impl Classify for UpgradeError {
@@ -126,6 +134,8 @@ enum Word {
     Services(Box<ServicesGiven>),
     /// New: it has everything.
     Taken,
+    /// Old: it does not come back.
+    Yours,
     /// Old, when it stays: somebody asks for the end.
     Stop,
     /// New: it ends, with this exit code.

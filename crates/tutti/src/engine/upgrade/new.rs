@@ -1,4 +1,4 @@
-//! The side that takes over. It touches nothing before the old process has let go: until then it may fail, and nobody notices.
+//! The side that takes over. It touches nothing before the old process has said that it does not come back: until then it may fail, and nobody notices.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -168,7 +168,9 @@ impl Inherited {
         };
         tokio::time::timeout(KNOWN, known).await.context("the instances are not known in time")??;
         say(&self.link, &Word::Taken, &[]).await?;
-        // The old process does not come back from here.
+        let Some((Word::Yours, _)) = hear(&self.link).await? else {
+            anyhow::bail!("the old process has changed its mind");
+        };
         self.gate.send_replace(true);
         proxy.open_gates();
         if let Err(error) = registry.settle().await {

@@ -1,9 +1,7 @@
-//! The side that is upgraded away. Nothing that it does before it hears "taken" cannot be undone.
+//! The side that is upgraded away. Nothing that it does before it says "yours" cannot be undone.
 
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +17,7 @@ use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::{Handed, Handle, SupervisorError};
 
 use super::super::reload::Reloader;
+use super::candidate::{Candidate, readable};
 use super::{
     FORM, FrontGiven, Heir, Hello, Offer, Predecessors, ServicesGiven, UpgradeError, Word, hear, say,
 };
@@ -40,11 +39,10 @@ const DRAIN: Duration = Duration::from_secs(600);
 const IDLE: Duration = Duration::from_secs(10);
 /// How long connections of HTTP/3 may go on: as long as the old process has the socket, the new one has none.
 const HTTP3: Duration = Duration::from_secs(5);
-/// How often, and how far apart, the end of a program is looked for that does not talk to us any more.
-const LAST_LOOKS: usize = 20;
-const LAST_LOOK: Duration = Duration::from_millis(10);
-/// As much of what a program said that did not become the new process is shown.
-const SAID_BYTES: u64 = 2_000;
+/// How many may wait for their upgrade.
+const ASKED: usize = 16;
+/// Between two attempts to open the state again.
+const REOPEN: Duration = Duration::from_secs(2);
 
 /// What is handed over, and what is known of it.
 pub(in crate::engine) struct Parts {
@@ -68,7 +66,7 @@ pub(in crate::engine) struct Parts {
 
 type Reply = oneshot::Sender<Result<Upgraded, UpgradeError>>;
 
-/// By what an upgrade is asked for; one at a time, and one waits.
+/// By what an upgrade is asked for; one is done at a time.
 pub(crate) type Ask = mpsc::Sender<(Upgrade, Reply)>;
 
 /// Waits for somebody to ask for an upgrade, and does it.
@@ -77,23 +75,10 @@ pub(in crate::engine) struct Upgrader {
     asked: mpsc::Receiver<(Upgrade, Reply)>,
 }
 
-/// The new process while it may still be given up.
-struct Candidate(Option<Child>);
-
-impl Drop for Candidate {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            // Killed it ends at once; one that has ended already does no harm.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 impl Upgrader {
     /// An upgrader, and how it is asked.
     pub(in crate::engine) fn new(parts: Parts) -> (Self, Ask) {
-        let (ask, asked) = mpsc::channel(1);
+        let (ask, asked) = mpsc::channel(ASKED);
         (Self { parts, asked }, ask)
     }
 
@@ -102,7 +87,7 @@ impl Upgrader {
         let (parts, asked) = (&self.parts, &mut self.asked);
         let trigger = &parts.trigger;
         let mut work = Box::pin(async {
-            while let Some((upgrade, reply)) = asked.recv().await {
+            while let Some((upgrade, reply)) = parts.asked(asked).await {
                 let upgraded = parts.upgrade(&upgrade).await;
                 let done = upgraded.is_ok();
                 if reply.send(upgraded).is_err() {
@@ -111,8 +96,7 @@ impl Upgrader {
                 if done {
                     asked.close();
                     while let Ok((_, reply)) = asked.try_recv() {
-                        let late = "another version has just taken over; ask that one".to_owned();
-                        let _ = reply.send(Err(UpgradeError::Refused(late)));
+                        let _ = reply.send(Err(UpgradeError::late()));
                     }
                     return trigger.drain();
                 }
@@ -136,6 +120,16 @@ impl Upgrader {
 }
 
 impl Parts {
+    /// The next to ask. Meanwhile the state is opened again, should that have failed.
+    async fn asked(&self, asked: &mut mpsc::Receiver<(Upgrade, Reply)>) -> Option<(Upgrade, Reply)> {
+        loop {
+            tokio::select! {
+                ask = asked.recv() => return ask,
+                () = sleep(REOPEN), if self.store.is_suspended() => self.reopen().await,
+            }
+        }
+    }
+
     /// Has another process take over, or leaves everything as it was.
     async fn upgrade(&self, upgrade: &Upgrade) -> Result<Upgraded, UpgradeError> {
         if let Some(why) = self.settings.keeps {
@@ -151,7 +145,7 @@ impl Parts {
             |usual: Duration| upgrade.timeout_s.map_or(usual, |most| usual.min(Duration::from_secs(most)));
         drop(self.at_rest(within(REST)).await.map_err(|why| UpgradeError::Refused(chain(&why)))?);
         let binary = upgrade.binary.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-        tracing::info!(binary = %binary.display(), "an upgrade begins");
+        tracing::info!(?binary, "an upgrade begins");
         let (mut candidate, link) = Candidate::start(&binary).map_err(UpgradeError::Failed)?;
         let taken = self.hand_over(&link, files.options(), within).await;
         match taken {
@@ -164,10 +158,9 @@ impl Parts {
                 let said = candidate.last_words().await;
                 drop(candidate);
                 self.take_back().await;
-                let said = if said.is_empty() { said } else { format!(" ({said})") };
-                let why = format!("{} did not take over: {why}{said}", binary.display());
-                tracing::warn!(why, "the upgrade failed; everything goes on as before");
-                Err(UpgradeError::Failed(why))
+                let why = why.told(&binary, said);
+                tracing::warn!(error = ?why.to_string(), "there was no upgrade; everything goes on as before");
+                Err(why)
             }
         }
     }
@@ -189,7 +182,7 @@ impl Parts {
         link: &Link,
         options: &tutti_model::LoadOptions,
         within: impl Fn(Duration) -> Duration,
-    ) -> Result<(String, Handed), String> {
+    ) -> Result<(String, Handed), Why> {
         let offer = Offer {
             form: FORM,
             pid: std::process::id(),
@@ -202,7 +195,9 @@ impl Parts {
             stays: self.settings.stays,
         };
         let answer = self.ask(link, &Word::Offer(Box::new(offer)), &[], within(HELLO)).await?;
-        let Word::Hello(hello) = answer else { return Err("it answered with something else".to_owned()) };
+        let Word::Hello(hello) = answer else {
+            return Err(Why::Its("it answered with something else".to_owned()));
+        };
         check(&hello)?;
         self.store.suspend().await.map_err(|error| chain(&error))?;
         let (front, sockets) = self.proxy.front().await.map_err(|error| error.to_string())?;
@@ -211,9 +206,9 @@ impl Parts {
         let given: Vec<OwnedFd> = [lock, control].into_iter().chain(sockets).collect();
         let front = Word::Front(Box::new(FrontGiven { front }));
         let Word::Ready = self.ask(link, &front, &given, within(READY)).await? else {
-            return Err("it was not ready".to_owned());
+            return Err("it was not ready".to_owned().into());
         };
-        let mut handed = self.at_rest(within(TAKEN)).await.map_err(|error| chain(&error))?;
+        let mut handed = self.at_rest(within(TAKEN)).await.map_err(|error| Why::Ours(chain(&error)))?;
         let (doors, mut given) = self.proxy.doors().await.map_err(|error| error.to_string())?;
         let door_sockets = given.len();
         let (predecessors, links) = self.predecessors.duplicate().map_err(|error| error.to_string())?;
@@ -222,8 +217,9 @@ impl Parts {
         let estate = handed.estate.clone();
         let services = Word::Services(Box::new(ServicesGiven { doors, door_sockets, predecessors, estate }));
         let Word::Taken = self.ask(link, &services, &given, within(TAKEN)).await? else {
-            return Err("it did not take the services".to_owned());
+            return Err("it did not take the services".to_owned().into());
         };
+        say(link, &Word::Yours, &[]).await.map_err(|_| ENDED.to_owned())?;
         Ok((hello.version, handed))
     }
 
@@ -240,8 +236,12 @@ impl Parts {
         };
         match timeout(patience, conversation).await {
             Err(_) => Err(format!("it did not answer within {} s", patience.as_secs())),
-            Ok(Err(_) | Ok(None)) => Err("it ended".to_owned()),
-            Ok(Ok(Some((Word::Cannot(why), _)))) => Err(why),
+            Ok(Ok(None)) => Err(ENDED.to_owned()),
+            Ok(Err(error)) if is_end(&error) => Err(ENDED.to_owned()),
+            Ok(Err(error)) => {
+                Err(format!("what it says is not what a Tutti says: {}", readable(&error.to_string())))
+            }
+            Ok(Ok(Some((Word::Cannot(why), _)))) => Err(readable(&why)),
             Ok(Ok(Some((word, _)))) => Ok(word),
         }
     }
@@ -259,6 +259,8 @@ impl Parts {
         let _ = self.registry.let_go().await;
         handed.let_go().await;
         self.predecessors.let_go();
+        // Whoever waits for it is told so, and asks the other process.
+        self.store.shutdown().await;
         tracing::info!(pid, version, "another process has taken over; this one finishes its connections");
         Upgraded {
             from: env!("CARGO_PKG_VERSION").to_owned(),
@@ -272,15 +274,57 @@ impl Parts {
     async fn take_back(&self) {
         for pause in [0, 100, 400, 1_600] {
             sleep(Duration::from_millis(pause)).await;
-            match self.store.resume().await {
-                Ok(()) => break,
-                Err(error) => tracing::error!(error = chain(&error), "the state cannot be opened again"),
+            self.reopen().await;
+            if !self.store.is_suspended() {
+                break;
             }
         }
         if let Err(error) = self.data.claim(&self.settings.command) {
             tracing::warn!(error = chain(&error), "the lock still names another process");
         }
     }
+
+    async fn reopen(&self) {
+        if let Err(error) = self.store.resume().await {
+            tracing::error!(error = chain(&error), "the state cannot be opened again");
+        }
+    }
+}
+
+/// Why there is no upgrade.
+enum Why {
+    /// The new process's fault.
+    Its(String),
+    /// Something has come between.
+    Ours(String),
+}
+
+impl From<String> for Why {
+    fn from(why: String) -> Self {
+        Why::Its(why)
+    }
+}
+
+impl Why {
+    /// For whoever has asked, with what the program said last.
+    fn told(self, binary: &Path, said: String) -> UpgradeError {
+        match self {
+            Why::Its(why) => {
+                let said = if said.is_empty() { said } else { format!(" ({said})") };
+                let binary = readable(&binary.display().to_string());
+                UpgradeError::Failed(format!("{binary} did not take over: {why}{said}"))
+            }
+            Why::Ours(why) => UpgradeError::Refused(why),
+        }
+    }
+}
+
+const ENDED: &str = "it ended";
+
+/// Whether the other process is gone.
+fn is_end(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// Whether the new process may have what it is given: it must be able to give it back.
@@ -296,45 +340,4 @@ fn check(hello: &Hello) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-impl Candidate {
-    fn start(binary: &Path) -> Result<(Self, Link), String> {
-        let failed = |error: std::io::Error| format!("{} cannot be started: {error}", binary.display());
-        let (link, theirs) = Link::pair().map_err(failed)?;
-        let mut command = Command::new(binary);
-        command.arg("take-over").arg(theirs.as_raw_fd().to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        tutti_net::link::hand_down(&mut command, &theirs);
-        let child = command.spawn().map_err(failed)?;
-        Ok((Self(Some(child)), link))
-    }
-
-    /// What a program said that did not take over, or how it ended: it may be none of ours.
-    async fn last_words(&mut self) -> String {
-        let Some(child) = &mut self.0 else { return String::new() };
-        let mut ended = None;
-        for _ in 0..LAST_LOOKS {
-            ended = child.try_wait().ok().flatten();
-            if ended.is_some() {
-                break;
-            }
-            sleep(LAST_LOOK).await;
-        }
-        let mut said = Vec::new();
-        if let Some(pipe) = child.stderr.take()
-            && rustix::io::ioctl_fionbio(&pipe, true).is_ok()
-        {
-            // What it has started may still hold the pipe: nothing is waited for.
-            let _ = pipe.take(SAID_BYTES).read_to_end(&mut said);
-        }
-        let said = String::from_utf8_lossy(&said);
-        let said: String = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        if said.is_empty() { ended.map(|status| status.to_string()).unwrap_or_default() } else { said }
-    }
-
-    /// It is on its own now: whoever is its parent when it ends collects it. Gives its id.
-    fn let_go(&mut self) -> u32 {
-        self.0.take().map_or(0, |child| child.id())
-    }
 }
