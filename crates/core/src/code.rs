@@ -170,6 +170,7 @@ codes! {
     // 08xx: the process
     UPGRADE_REFUSED = 801, "An upgrade in place is not possible now";
     UPGRADE_FAILED = 802, "The new version did not take over";
+    UPGRADED_AWAY = 803, "Another version has taken over meanwhile";
 }
 
 #[cfg(test)]

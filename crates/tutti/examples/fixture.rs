@@ -11,7 +11,7 @@
 //! | `OWN_PORT` | listens there, whatever `PORT` says |
 //!
 //! `/` answers the instance's pid, `/slow?ms=N` after N ms, `/env/NAME` a variable, `/call/NAME/PATH` what the URL in variable
-//! NAME answers for PATH, `/drip?N` N lines in so many tenths of a second, `/echo/…` what was asked for, `/print?TEXT` prints a line, `/healthz` 200.
+//! NAME answers for PATH, `/drip?N` N lines in so many tenths of a second, `/bytes?N` N bytes, `/echo/…` what was asked for, `/print?TEXT` prints a line, `/healthz` 200.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +59,7 @@ async fn answer(path: &str, query: &str) -> (StatusCode, String) {
             say(&percent_encoding::percent_decode_str(query).decode_utf8_lossy());
             (StatusCode::OK, String::new())
         }
+        ["bytes"] => (StatusCode::OK, "x".repeat(query.parse().unwrap_or(1))),
         ["env", name] => (StatusCode::OK, std::env::var(name).unwrap_or_default()),
         ["call", name, rest] => call(name, rest).await,
         _ => (StatusCode::OK, std::process::id().to_string()),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Weak;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, header};
@@ -61,6 +61,9 @@ impl Classify for ControlError {
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
 /// Longest wait for a sign of life.
 const LOOK: Duration = Duration::from_secs(2);
+/// Longest wait for the process that has taken over to be the one that answers, and between two tries.
+const SUCCESSION: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(50);
 /// Largest answer.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -81,14 +84,14 @@ impl Client {
         if Stream::connect(&self.addr, LOOK).await.is_err() {
             return false;
         }
-        let answer = tokio::time::timeout(LOOK, self.bytes(Method::GET, "/v1/status", Body::empty())).await;
+        let answer = tokio::time::timeout(LOOK, self.bytes(Method::GET, "/v1/status", Bytes::new())).await;
         // Who is too busy to answer in time is there.
         !matches!(answer, Ok(Err(ControlError::NotRunning { .. } | ControlError::Broken(_))))
     }
 
     /// Reads something.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ControlError> {
-        self.call(Method::GET, path, Body::empty()).await
+        self.call(Method::GET, path, Bytes::new()).await
     }
 
     /// Has something done.
@@ -98,7 +101,7 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ControlError> {
         let body = serde_json::to_vec(body).map_err(|error| ControlError::Broken(error.to_string()))?;
-        self.call(Method::POST, path, Body::full(body)).await
+        self.call(Method::POST, path, body.into()).await
     }
 
     /// A stream of JSON values, a line each.
@@ -120,13 +123,27 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Body,
+        body: Bytes,
     ) -> Result<T, ControlError> {
         let bytes = self.bytes(method, path, body).await?;
         serde_json::from_slice(&bytes).map_err(|error| ControlError::Broken(error.to_string()))
     }
 
-    async fn bytes(&self, method: Method, path: &str, body: Body) -> Result<Bytes, ControlError> {
+    /// Whoever is being upgraded away says so, and then the one that has taken over is asked.
+    async fn bytes(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ControlError> {
+        let until = Instant::now() + SUCCESSION;
+        loop {
+            let answer = self.once(method.clone(), path, Body::full(body.clone())).await;
+            match &answer {
+                Err(error) if error.code() == Some(code::UPGRADED_AWAY) && Instant::now() < until => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                _ => return answer,
+            }
+        }
+    }
+
+    async fn once(&self, method: Method, path: &str, body: Body) -> Result<Bytes, ControlError> {
         let limits = Limits { timeout: PATIENCE, body_bytes: ANSWER_BYTES };
         let response: Response<Bytes> = client::request(&self.addr, request(method, path, body)?, limits)
             .await

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tutti_core::metrics::Page;
-use tutti_core::{Classify, Kind, ServiceName};
+use tutti_core::{Classify, Code, Kind, ServiceName, code};
 use tutti_model::LoadOptions;
 use tutti_net::{Body, ConnectionInfo, DrainSignal, Handler, ListenOptions, Listener, server};
 use tutti_ports::catalog::Catalog;
@@ -24,6 +24,7 @@ use super::wire::{
     UpRequest, Upgrade,
 };
 use super::{requests, streams};
+use crate::engine::upgrade::UpgradeError;
 use crate::query::Query;
 
 /// Largest body of a command.
@@ -53,6 +54,8 @@ pub(crate) struct Api {
     pub(crate) routes: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Has another process take over.
     pub(crate) upgrade: crate::engine::upgrade::Ask,
+    /// Whether another process has taken over.
+    pub(crate) taken_over: Box<dyn Fn() -> bool + Send + Sync>,
     /// Asks the process to end.
     pub(crate) shutdown: Box<dyn Fn() + Send + Sync>,
 }
@@ -89,8 +92,14 @@ impl Failure {
     }
 }
 
-impl From<SupervisorError> for Failure {
-    fn from(error: SupervisorError) -> Self {
+impl Failure {
+    fn is(&self, code: Code) -> bool {
+        self.problem.code.as_ref().is_some_and(|said| *said == code.to_string())
+    }
+}
+
+impl<E: Classify> From<E> for Failure {
+    fn from(error: E) -> Self {
         let mut failure = Failure::new(error.kind(), tutti_core::error::chain(&error));
         failure.problem.code = error.code().map(|code| code.to_string());
         failure
@@ -101,6 +110,13 @@ impl Handler for Api {
     async fn handle(&self, request: Request<Body>, _: &ConnectionInfo) -> Response<Body> {
         match self.route(request).await {
             Ok(response) => response,
+            // Whatever the reason seems to be.
+            Err(failure) if (self.taken_over)() && !failure.is(code::UPGRADE_REFUSED) => {
+                let mut failure =
+                    Failure::new(Kind::Unavailable, "another version has taken over meanwhile; ask again");
+                failure.problem.code = Some(code::UPGRADED_AWAY.to_string());
+                json(failure.status, &Problem { error: failure.problem })
+            }
             Err(failure) => json(failure.status, &Problem { error: failure.problem }),
         }
     }
@@ -283,16 +299,12 @@ impl Api {
     /// Answers when another process has taken over, or nothing has changed.
     async fn upgrade(&self, request: Upgrade) -> Answer {
         let (reply, answer) = oneshot::channel();
-        let ending = || Failure::new(Kind::Unavailable, "everything is being stopped");
+        let ending = || match (self.taken_over)() {
+            true => UpgradeError::late().into(),
+            false => Failure::new(Kind::Unavailable, "everything is being stopped"),
+        };
         self.upgrade.send((request, reply)).await.map_err(|_| ending())?;
-        match answer.await.map_err(|_| ending())? {
-            Ok(upgraded) => Ok(ok(&upgraded)),
-            Err(error) => {
-                let mut failure = Failure::new(error.kind(), tutti_core::error::chain(&error));
-                failure.problem.code = error.code().map(|code| code.to_string());
-                Err(failure)
-            }
-        }
+        Ok(ok(&answer.await.map_err(|_| ending())??))
     }
 
     async fn outcome(&self, services: &[ServiceName], wait_s: u64) -> Answer {
@@ -309,6 +321,9 @@ impl Api {
                 }
             },
         };
+        if !settled.bad.is_empty() && (self.taken_over)() {
+            return Err(SupervisorError::Closed.into());
+        }
         Ok(ok(&Outcome { good: settled.good, bad: settled.bad }))
     }
 

@@ -69,7 +69,7 @@ impl Roles {
         mut inherited: Option<Inherited>,
     ) -> anyhow::Result<(Handle, Arc<Reloader>)> {
         let registry = self.registry(host, inherited.is_some()).await?;
-        let trust = self.trust(host).await?;
+        let trust = self.trust(host, inherited.as_ref().map(Inherited::gate)).await?;
         let catalog = Arc::clone(&registry) as Arc<dyn Catalog>;
         let front = inherited.as_mut().and_then(|inherited| inherited.front.take());
         let proxy = self.edge(host, Arc::clone(&catalog), Arc::clone(&trust), front).await?;
@@ -153,6 +153,10 @@ impl Roles {
             proxy: made.proxy.clone(),
             routes: Box::new(move || serde_json::to_value(described.describe()).unwrap_or_default()),
             upgrade: ask,
+            taken_over: {
+                let heir = self.heir.subscribe();
+                Box::new(move || heir.borrow().is_some())
+            },
             shutdown: {
                 let trigger = host.trigger();
                 Box::new(move || trigger.drain())
@@ -177,8 +181,13 @@ impl Roles {
         Ok(handle)
     }
 
-    /// Certificates, before the listeners that show them.
-    async fn trust(&self, host: &mut Host) -> anyhow::Result<Arc<tutti_trust::Handle>> {
+    /// Certificates, before the listeners that show them. Those that are missing or due are ordered by the process that has the services: what
+    /// two order counts twice against the limits of an authority.
+    async fn trust(
+        &self,
+        host: &mut Host,
+        gate: Option<watch::Receiver<bool>>,
+    ) -> anyhow::Result<Arc<tutti_trust::Handle>> {
         let deps = tutti_trust::Deps {
             store: Arc::clone(&self.store) as Arc<dyn tutti_ports::state::Store>,
             clock: Arc::new(SystemClock::new()),
@@ -187,9 +196,25 @@ impl Roles {
         let options = certificates::options(self.data.path());
         let policy = certificates::policy(&self.application.routing);
         let (trust, handle) = Trust::new(deps, options, policy).await?;
+        let mut heir = self.heir.subscribe();
         host.start("trust", OnEnd::Shutdown, |ready, shutdown| async move {
             ready.ready();
-            trust.run(async move { shutdown.drain().await }).await;
+            if !opened(gate, shutdown.drain()).await {
+                return Ok(());
+            }
+            let taken_over = async {
+                if heir.wait_for(Option::is_some).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            trust
+                .run(async {
+                    tokio::select! {
+                        () = shutdown.drain() => {}
+                        () = taken_over => {}
+                    }
+                })
+                .await;
             Ok(())
         })
         .await?;
@@ -266,6 +291,15 @@ async fn bind_http3(proxy: tutti_proxy::Handle) -> std::convert::Infallible {
     std::future::pending().await
 }
 
+/// Waits until the gate is open, if there is one; `false` if it never is, or the end comes before.
+async fn opened(gate: Option<watch::Receiver<bool>>, end: impl Future<Output = ()>) -> bool {
+    let Some(mut gate) = gate else { return true };
+    tokio::select! {
+        open = gate.wait_for(|open| *open) => open.is_ok(),
+        () = end => false,
+    }
+}
+
 /// Serves the control socket, as soon as the gate is open if there is one.
 async fn control_role(
     host: &mut Host,
@@ -282,13 +316,9 @@ async fn control_role(
             drainer.drain(CONTROL_PATIENCE);
         };
         let work = async {
-            if let Some(mut gate) = gate {
-                tokio::select! {
-                    open = gate.wait_for(|open| *open) => if open.is_err() { return },
-                    () = signal.draining() => return,
-                }
+            if opened(gate, signal.draining()).await {
+                serve(listener, api, signal).await;
             }
-            serve(listener, api, signal).await;
         };
         tokio::join!(work, end);
         Ok(())

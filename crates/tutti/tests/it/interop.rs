@@ -53,6 +53,10 @@ impl Gateway {
             "retry" => routes("{ retry: true }"),
             "off" => routes("false"),
             "on" => routes("true"),
+            "upgrade" => {
+                self.app.tutti(&["upgrade"]).ok();
+                return None;
+            }
             "end" => return Some(self.app.command(&["down"]).spawn().unwrap()),
             other => panic!("{other} cannot be done"),
         }

@@ -213,6 +213,62 @@ fn a_version_that_cannot_take_over_changes_nothing() {
 }
 
 #[test]
+fn what_a_program_has_started_that_does_not_take_over_is_ended_with_it() {
+    let app = App::of(&["web"]);
+    app.up();
+    let script = app.outside().join("starts-others");
+    std::fs::write(&script, "#!/bin/sh\nprintf '\\033[31mred' >&2\nsleep 1000 &\nsleep 1001\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let said = upgrade(&app, &script, &["--timeout", "1"]);
+    assert!(said.code == 1 && said.err.contains("red)") && !said.err.contains('\u{1b}'), "{said:?}");
+    let left = app.processes();
+    assert!(!left.iter().any(|process| process.command.contains("sleep")), "{left:#?}");
+}
+
+#[test]
+fn what_is_asked_meanwhile_is_done_by_who_has_taken_over() {
+    let app = shop();
+    app.up();
+    let (running, process) = (services(&app), app.daemon());
+    let upgrading = app.command(&["upgrade"]).spawn().unwrap();
+    let mut asked = Vec::new();
+    while app.daemon() == process {
+        for args in [&["up", "-d"][..], &["ps", "--why", "api"], &["config", "diff"]] {
+            asked.push(app.command(args).spawn().unwrap());
+        }
+        app.tutti(&["ps"]).ok();
+    }
+    finish(upgrading).ok();
+    for child in asked {
+        finish(child).ok();
+    }
+    assert_eq!(services(&app), running);
+}
+
+#[test]
+fn a_client_that_does_not_read_keeps_nothing_from_its_end() {
+    let app = App::of(&["web"]);
+    app.up();
+    let edge = app.edge("web");
+    let mut deaf = TcpStream::connect(edge).unwrap();
+    deaf.write_all(b"GET /bytes?30000000 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut head = [0; 12];
+    deaf.read_exact(&mut head).unwrap();
+    let mut slow = TcpStream::connect(edge).unwrap();
+    slow.write_all(b"GET /slow?ms=1500 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let old = app.daemon();
+    // Patience that no clock can tell is patience all the same.
+    app.tutti(&["upgrade", "--drain", "18446744073709551615"]).ok();
+    slow.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    assert!(!wait_for_end(old, Duration::ZERO), "the client's connection was cut");
+    // With the end of the new process everything ends, and nobody holds the data directory.
+    signal(app.daemon(), Signal::KILL);
+    app.assert_gone();
+    app.up();
+}
+
+#[test]
 fn files_that_have_changed_are_taken_into_force_first() {
     let app = App::of(&["web"]);
     app.up();

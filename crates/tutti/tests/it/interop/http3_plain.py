@@ -291,6 +291,27 @@ async def live_switched(bench):
     return f"GOAWAY {goaways[0]}, {goaways[1]}"
 
 
+@case("another process takes over: the running request is answered, then the new one listens")
+async def end_upgrade(bench):
+    async with bench.connect() as client:
+        stream = client.head(b"GET", b"/slow/3000")
+        await client.get(b"/hello")
+        await bench.change("upgrade")
+        began = time.monotonic()
+        assert (await client.ending(stream)).data == b"at last"
+        code = await client.closed()
+        assert code == 0x100 and len(client.http.goaways) == 2, (hex(code), client.http.goaways)
+    # The first packets may be lost, as long as nobody listens: the library sends them again.
+    while time.monotonic() < began + 20:
+        try:
+            async with bench.connect() as other:
+                assert await other.get(b"/hello") == "hello /hello"
+                return f"{time.monotonic() - began:.1f} s after it had taken over"
+        except ConnectionError:
+            pass
+    raise AssertionError("nobody listens")
+
+
 @case("at the end of the process: GOAWAY, the running request is answered, then H3_NO_ERROR")
 async def end_process(bench):
     async with bench.connect() as client:
