@@ -13,12 +13,14 @@
 //! | [`time`] | the clock as a trait, so that state machines are stepped by tests |
 //! | [`random`] | the source of chance as a trait, seeded in tests |
 //! | [`metrics`] | counters, gauges and histograms, and their Prometheus text form |
+//! | [`octets`] | looking at eight octets at a time |
 
 pub mod code;
 pub mod error;
 pub mod id;
 pub mod limits;
 pub mod metrics;
+pub mod octets;
 pub mod random;
 pub mod time;
 

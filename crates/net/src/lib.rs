@@ -14,6 +14,7 @@
 //! | [`link`] | [`Link`]: messages with open descriptors between two processes of ours |
 //! | [`server`] | the accept loops: HTTP ([`serve`], [`serve_local`]) and plain bytes ([`server::serve_streams`]) |
 //! | [`lodge`] | boxes for futures that are large and soon over; their memory stays with the thread |
+//! | [`field`] | values of fields that share their buffer |
 //! | `deadline` | [`Deadline`]: a timer that is cheap to move |
 //! | [`drain`] | telling every connection to end gracefully, and when to cut |
 //! | [`body`] | [`Body`]: every body, in and out, both protocols |
@@ -50,6 +51,7 @@ mod deadline;
 pub mod drain;
 pub mod error;
 pub mod fetch;
+pub mod field;
 mod form;
 pub mod h1;
 pub mod h2;

@@ -76,14 +76,15 @@ pub struct Lodged<F> {
 // SAFETY: memory is of no thread, and belongs to this alone; the thread that drops it keeps it.
 unsafe impl<F: Send> Send for Lodged<F> {}
 
-/// Puts a future into a box.
-pub fn lodge<F: Future>(future: F) -> Lodged<F> {
+/// Puts a future into a box. It is made there: one that was made elsewhere would be moved with all the room that it has for later.
+#[inline(always)]
+pub fn lodge<F: Future>(make: impl FnOnce() -> F) -> Lodged<F> {
     const { assert!(size_of::<F>() > 0, "what holds nothing needs no box") };
     let piece = Piece::take(Layout::new::<F>());
     #[expect(unsafe_code, reason = "as above")]
     // SAFETY: the piece has the layout of `F` and is nobody else's.
     unsafe {
-        piece.at.cast::<F>().write(future);
+        piece.at.cast::<F>().write(make());
     }
     Lodged { piece: Some(piece), _owned: PhantomData }
 }
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_next_of_the_same_size_gets_the_same_memory() {
-        let of = |n: u64| lodge(async move { n + ready(n).await });
+        let of = |n: u64| lodge(move || async move { n + ready(n).await });
         let mut first = of(1);
         let at = address(&first);
         assert_eq!(poll(&mut first), Poll::Ready(2));
@@ -143,7 +144,7 @@ mod tests {
         assert_eq!(poll(&mut third), Poll::Ready(6));
         // Of another size and alignment: not this memory.
         drop(third);
-        let other = lodge(ready([0_u128; 9]));
+        let other = lodge(|| ready([0_u128; 9]));
         assert_ne!(address(&other), at);
         assert_eq!(address(&other) as usize % align_of::<u128>(), 0);
     }
@@ -154,7 +155,7 @@ mod tests {
         let all: Vec<_> = (0..3 * KEPT)
             .map(|_| {
                 let held = Rc::clone(&held);
-                lodge(async move {
+                lodge(move || async move {
                     pending::<()>().await;
                     drop(held);
                 })
@@ -184,7 +185,7 @@ mod tests {
                 assert_eq!(self.0, 0);
             }
         }
-        let future = lodge(Bad(7));
+        let future = lodge(|| Bad(7));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(future))).is_err());
         assert!(FREE.with_borrow(Vec::is_empty));
     }

@@ -271,7 +271,7 @@ pub async fn serve_local<H: LocalHandler>(
             let Some(_client) = client(&info, |info| shared.handler.admit(info)) else { return };
             if info.passed.is_some() {
                 // In a box: most connections speak HTTP.
-                return lodge(shared.handler.other(stream, &info)).await;
+                return lodge(|| shared.handler.other(stream, &info)).await;
             }
             if let Some(after) = shared.settings.other_after {
                 if stream.flush().await.is_err() {
@@ -283,7 +283,7 @@ pub async fn serve_local<H: LocalHandler>(
                 };
                 if !speaks {
                     // In a box: most connections speak HTTP.
-                    return lodge(shared.handler.other(stream, &info)).await;
+                    return lodge(|| shared.handler.other(stream, &info)).await;
                 }
             }
             if let Some((stream, info)) = shared.begin(stream, info).await {
@@ -344,7 +344,7 @@ pub async fn serve_streams<H: StreamHandler>(
                 Some(transport) => {
                     let told =
                         |info: &ConnectionInfo, result: Result<(), &Failure>| handler.begun(info, result);
-                    lodge(begin(&transport, stream, info, &drain, told)).await
+                    lodge(|| begin(&transport, stream, info, &drain, told)).await
                 }
             };
             if let Some((mut stream, info)) = begun {
@@ -381,7 +381,7 @@ impl<H: LocalHandler> Shared<H> {
         let Some(transport) = self.handler.transport() else { return Some((stream, info)) };
         let told = |info: &ConnectionInfo, result: Result<(), &Failure>| self.handler.begun(info, result);
         // In a box, or every connection would be as large as its handshake was.
-        lodge(begin(&transport, stream, info, &self.drain, told)).await
+        lodge(|| begin(&transport, stream, info, &self.drain, told)).await
     }
 
     /// Finds out what the client speaks. `None` if it says nothing.

@@ -8,9 +8,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
+
+use tutti_core::octets;
 
 use super::table::{self, TEXT, TOKEN};
+use crate::field;
 use crate::server::Refusal;
 
 /// What is wrong with a head, in fixed words (they go into answers and logs; nothing of the peer's does).
@@ -221,19 +224,53 @@ pub(crate) enum Expect {
 pub(crate) fn fields(head: &Bytes, lines: &[Range<usize>], map: &mut HeaderMap) -> Result<Facts, Fault> {
     let mut facts = Facts::default();
     for line in lines {
-        let octets = head.get(line.clone()).unwrap_or_default();
-        let colon = name_end(octets)?;
-        let name = octets.get(..colon).unwrap_or_default();
-        let value = trim(octets, colon + 1);
-        let shared = head.slice(line.start + value.start..line.start + value.end);
-        facts.learn(name, octets.get(value).unwrap_or_default())?;
-        // Both constructors check what they are given; they refuse what `table` refuses.
-        let name = HeaderName::from_bytes(name).map_err(|_| Fault::Malformed("a field name is too long"))?;
-        let value = HeaderValue::from_maybe_shared(shared)
-            .map_err(|_| Fault::Malformed("a field value holds a control character"))?;
+        let text = head.get(line.clone()).unwrap_or_default();
+        let (name, colon) = match known(text) {
+            Some(found) => found,
+            None => name(text)?,
+        };
+        let value = trim(text, colon + 1);
+        facts.learn(&name, text.get(value.clone()).unwrap_or_default())?;
+        let value = field::value(head.slice(line.start + value.start..line.start + value.end))
+            .ok_or(Fault::Malformed("a field value holds a control character"))?;
         map.try_append(name, value).map_err(|_| Fault::TooLarge("there are too many fields"))?;
     }
     Ok(facts)
+}
+
+/// The name in front of a field line and where it ends, if it is one of those that stand in most heads: they need no closer look.
+fn known(line: &[u8]) -> Option<(HeaderName, usize)> {
+    let colon = octets::first(line, |eight| eight.is(b':'))?;
+    let name = line.get(..colon)?;
+    let candidate = match (colon, name.first()?.to_ascii_lowercase()) {
+        (4, b'd') => header::DATE,
+        (4, b'e') => header::ETAG,
+        (4, b'h') => header::HOST,
+        (4, b'v') => header::VARY,
+        (6, b'a') => header::ACCEPT,
+        (6, b'c') => header::COOKIE,
+        (6, b's') => header::SERVER,
+        (10, b'c') => header::CONNECTION,
+        (10, b's') => header::SET_COOKIE,
+        (10, b'u') => header::USER_AGENT,
+        (12, b'c') => header::CONTENT_TYPE,
+        (13, b'a') => header::AUTHORIZATION,
+        (13, b'c') => header::CACHE_CONTROL,
+        (13, b'l') => header::LAST_MODIFIED,
+        (14, b'c') => header::CONTENT_LENGTH,
+        (15, b'a') if name.ends_with(b"g") => header::ACCEPT_ENCODING,
+        (15, b'a') => header::ACCEPT_LANGUAGE,
+        _ => return None,
+    };
+    octets::same_word(name, candidate.as_str().as_bytes()).then_some((candidate, colon))
+}
+
+/// The name in front of a field line, and where it ends.
+fn name(line: &[u8]) -> Result<(HeaderName, usize), Fault> {
+    let colon = name_end(line)?;
+    // It refuses what `table` refuses.
+    let name = HeaderName::from_bytes(line.get(..colon).unwrap_or_default());
+    Ok((name.map_err(|_| Fault::Malformed("a field name is too long"))?, colon))
 }
 
 /// The place of the colon behind a field name.
@@ -261,16 +298,17 @@ fn trim(line: &[u8], from: usize) -> Range<usize> {
 impl Facts {
     /// Takes note of a field, if it is one of those that matter here.
     #[inline]
-    fn learn(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
-            6 if name.eq_ignore_ascii_case(b"expect") => self.learn_expect(value),
-            10 if name.eq_ignore_ascii_case(b"connection") => self.learn_connection(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => return self.learn_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return self.learn_coding(value),
+    fn learn(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Fault> {
+        // By length first: most fields are none of these.
+        match name.as_str().len() {
+            4 if *name == header::HOST => self.hosts += 1,
+            6 if *name == header::EXPECT => self.learn_expect(value),
+            10 if *name == header::CONNECTION => self.learn_connection(value),
+            14 if *name == header::CONTENT_LENGTH => return self.learn_length(value),
+            17 if *name == header::TRANSFER_ENCODING => return self.learn_coding(value),
             // CGI and its heirs do not tell `_` from `-`.
-            14 if name.eq_ignore_ascii_case(b"content_length") => return Err(UNDERSCORE),
-            17 if name.eq_ignore_ascii_case(b"transfer_encoding") => return Err(UNDERSCORE),
+            14 if name == "content_length" => return Err(UNDERSCORE),
+            17 if name == "transfer_encoding" => return Err(UNDERSCORE),
             _ => {}
         }
         Ok(())

@@ -63,7 +63,7 @@ pub(crate) async fn serve<H: LocalHandler>(
             return connection.refuse(refused).await;
         }
         // In a box: an idle connection has no use for the room that an exchange takes.
-        match lodge(connection.exchange(head, handler, info, drain)).await {
+        match lodge(|| connection.exchange(head, handler, info, drain)).await {
             Next::Request => {}
             Next::Close => return connection.writer.farewell(),
             Next::Linger => return connection.linger().await,

@@ -198,8 +198,7 @@ impl Server {
     pub fn new(keys: Arc<dyn Keys>, options: &Options, tickets: &Tickets) -> Result<Self, SetupError> {
         let mut config = base(&keys, options.oldest, &options.client_auth)?;
         config.alpn_protocols.clone_from(&options.alpn);
-        config.ticketer = Arc::clone(&tickets.0);
-        config.session_storage = Arc::new(NoServerSessionStorage {});
+        resume_by(tickets, &mut config);
         let quic = if options.http3 { Some(quic(&keys, options, tickets)?) } else { None };
         let mut acme = base(&keys, Version::Tls12, &ClientAuth::None)?;
         acme.alpn_protocols = vec![ACME.to_vec()];
@@ -284,6 +283,14 @@ impl Server {
     }
 }
 
+/// Sessions are resumed by tickets alone, so nothing is remembered of them. One for each handshake: a client uses each once, gets the next
+/// by using it, and has as many as it had connections. Two are two more of everything that a ticket costs.
+fn resume_by(tickets: &Tickets, config: &mut ServerConfig) {
+    config.ticketer = Arc::clone(&tickets.0);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+}
+
 /// For QUIC, which has TLS 1.3 alone (RFC 9001 section 4.2), and HTTP/3 on it. No early data.
 fn quic(
     keys: &Arc<dyn Keys>,
@@ -292,8 +299,7 @@ fn quic(
 ) -> Result<Arc<QuicServerConfig>, SetupError> {
     let mut config = base(keys, Version::Tls13, &options.client_auth)?;
     config.alpn_protocols = vec![b"h3".to_vec()];
-    config.ticketer = Arc::clone(&tickets.0);
-    config.session_storage = Arc::new(NoServerSessionStorage {});
+    resume_by(tickets, &mut config);
     let made = QuicServerConfig::try_from(config);
     let no_suite = || rustls::Error::General("there is no suite that QUIC begins with".to_owned());
     made.map(Arc::new).map_err(|_| SetupError::Crypto(no_suite()))

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tutti_core::limits::ACCESS_LOG_FIELD;
+use tutti_core::octets;
 use tutti_ports::routing::LogField;
 
 use super::plan::Plan;
@@ -296,9 +297,7 @@ fn milliseconds(duration: Duration, out: &mut Vec<u8>) {
 /// A JSON string. What is not UTF-8 or too long is marked, so that the line stays valid whatever a client sends.
 fn quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    let simple = text.len() <= ACCESS_LOG_FIELD
-        && text.iter().all(|byte| (0x20..0x7f).contains(byte) && *byte != b'"' && *byte != b'\\');
-    if simple {
+    if text.len() <= ACCESS_LOG_FIELD && is_simple(text) {
         out.extend_from_slice(text);
     } else {
         let cut = text.get(..ACCESS_LOG_FIELD).unwrap_or(text);
@@ -319,9 +318,20 @@ fn quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Whether a text stands in JSON as it is: printable ASCII without quotes and backslashes.
+fn is_simple(text: &[u8]) -> bool {
+    !octets::any(text, |eight| {
+        eight.below(b' ') | eight.is(b'"') | eight.is(b'\\') | eight.is(0x7f) | eight.high()
+    })
+}
+
 /// A word without blanks or control characters, so that a line cannot be forged.
 fn plain(text: &[u8], out: &mut Vec<u8>) {
-    for byte in text.iter().take(ACCESS_LOG_FIELD) {
+    let text = text.get(..ACCESS_LOG_FIELD).unwrap_or(text);
+    if !octets::any(text, |eight| eight.below(b'!') | eight.is(0x7f) | eight.high()) {
+        return out.extend_from_slice(text);
+    }
+    for byte in text {
         if byte.is_ascii_graphic() {
             out.push(*byte);
         } else {
@@ -462,6 +472,14 @@ pub(super) mod tests {
             (47_540, (2100, 2, 28)),
         ] {
             assert_eq!(civil(days), date);
+        }
+    }
+
+    #[test]
+    fn what_stands_in_json_as_it_is_is_known() {
+        for byte in 0..=u8::MAX {
+            let simple = matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\';
+            assert_eq!(is_simple(&[b'x', byte, b'y']), simple, "{byte:#x}");
         }
     }
 

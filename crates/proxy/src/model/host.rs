@@ -18,6 +18,10 @@ pub fn split_port(authority: &str) -> (&str, Option<u16>) {
 /// The host of a `Host` field as routes know it: lower case, no port, no trailing dot. `None` if it is not a
 /// host (RFC 3986 section 3.2.2, without user information, percent-encoding and empty labels).
 pub fn host_key(authority: &str) -> Option<Cow<'_, str>> {
+    simple(authority).map(Cow::Borrowed).or_else(|| general(authority))
+}
+
+fn general(authority: &str) -> Option<Cow<'_, str>> {
     let (host, port) = split_port(authority);
     let host = if port.is_none() { host.strip_suffix(':').unwrap_or(host) } else { host };
     if let Some(inner) = host.strip_prefix('[') {
@@ -41,5 +45,63 @@ pub fn host_key(authority: &str) -> Option<Cow<'_, str>> {
         Some(Cow::Owned(host.to_ascii_lowercase()))
     } else {
         Some(Cow::Borrowed(host))
+    }
+}
+
+/// The host of what nearly every client sends: lower-case names with dots between them, and a port or none. `None` for everything
+/// that wants a closer look.
+fn simple(authority: &str) -> Option<&str> {
+    let mut before = b'.';
+    let mut length = 0;
+    for byte in authority.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => {}
+            b'.' if before != b'.' => {}
+            b':' => break,
+            _ => return None,
+        }
+        before = byte;
+        length += 1;
+    }
+    let (host, port) = authority.split_at_checked(length)?;
+    let numbered = port.strip_prefix(':').is_none_or(|digits| {
+        digits.len() <= 5
+            && digits.bytes().all(|digit| digit.is_ascii_digit())
+            && digits.parse::<u16>().is_ok()
+    });
+    (before != b'.' && numbered && length <= tutti_core::limits::HOST_BYTES).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_clients_send_needs_no_closer_look() {
+        for (authority, host) in [
+            ("shop.test", "shop.test"),
+            ("shop.test:8443", "shop.test"),
+            ("127.0.0.1:65535", "127.0.0.1"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(simple(authority), Some(host));
+        }
+        for closer in
+            ["", "Shop.test", "a..b", "a.", ".a", "a:", "a:65536", "a:+1", "[::1]", "a_b", "a:1:2", "é"]
+        {
+            assert_eq!(simple(closer), None, "{closer}");
+        }
+        assert_eq!(simple(&"a".repeat(tutti_core::limits::HOST_BYTES + 1)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn both_looks_see_the_same(authority in "[a-cA.:0-9-]{0,12}") {
+            if let Some(host) = simple(&authority) {
+                let closer = general(&authority);
+                prop_assert_eq!(closer.as_deref(), Some(host));
+            }
+        }
     }
 }

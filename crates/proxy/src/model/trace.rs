@@ -2,6 +2,9 @@
 
 use tutti_core::random::Rng;
 
+/// Where a `traceparent` of ours has the trace id.
+pub const TRACE_ID: std::ops::Range<usize> = 3..35;
+
 /// Longest `tracestate` that is passed on; the recommendation asks for at least 512 characters.
 pub const TRACESTATE_BYTES: usize = 512;
 
@@ -52,16 +55,23 @@ impl Context {
     /// The `traceparent` for the next hop.
     pub fn traceparent(&self) -> [u8; 55] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&mut out, 3, 32, self.trace);
-        write_hex(&mut out, 36, 16, u128::from(self.span));
-        write_hex(&mut out, 53, 2, u128::from(self.flags));
+        let flags = hex_of(u32::from(self.flags));
+        let (trace, span) = (self.trace_id(), hex_of_span(self.span));
+        for (at, digits) in [(TRACE_ID.start, &trace[..]), (36, &span), (53, &flags[6..])] {
+            if let Some(place) = out.get_mut(at..at + digits.len()) {
+                place.copy_from_slice(digits);
+            }
+        }
         out
     }
 
     /// The trace id as 32 hexadecimal digits.
     pub fn trace_id(&self) -> [u8; 32] {
-        let mut out = [b'0'; 32];
-        write_hex(&mut out, 0, 32, self.trace);
+        let mut out = [0; 32];
+        let halves = [(self.trace >> 64) as u64, self.trace as u64];
+        for (digits, half) in out.chunks_exact_mut(16).zip(halves) {
+            digits.copy_from_slice(&hex_of_span(half));
+        }
         out
     }
 }
@@ -80,12 +90,25 @@ fn hex(digits: &[u8]) -> Option<u128> {
     Some(value)
 }
 
-fn write_hex(out: &mut [u8], at: usize, digits: usize, mut value: u128) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in out.iter_mut().skip(at).take(digits).rev() {
-        *byte = HEX.get((value & 15) as usize).copied().unwrap_or(b'0');
-        value >>= 4;
+/// Eight hexadecimal digits: the nibbles are spread over as many bytes and made digits all at once.
+fn hex_of(value: u32) -> [u8; 8] {
+    let mut spread = u64::from(value);
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // One in each byte whose nibble is ten or more, which is a letter: those stand 39 places further than the digits.
+    let letters = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (spread + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
+}
+
+/// Sixteen hexadecimal digits.
+fn hex_of_span(value: u64) -> [u8; 16] {
+    let mut out = [0; 16];
+    let halves = [(value >> 32) as u32, value as u32];
+    for (digits, half) in out.chunks_exact_mut(8).zip(halves) {
+        digits.copy_from_slice(&hex_of(half));
     }
+    out
 }
 
 /// Longest request id that is taken over from a caller.

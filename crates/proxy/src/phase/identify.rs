@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tutti_core::limits;
-use tutti_net::TlsInfo;
+use tutti_core::random::Rng;
 use tutti_net::transport::Proxied;
+use tutti_net::{TlsInfo, field};
 
 use super::{Exchange, Stop};
 use crate::error::Fault;
@@ -46,7 +48,9 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
         || client.is_loopback()
             && (believed || !headers.keys().any(|name| forwarded::is_claim(name.as_str())));
 
-    if let Some(all) = live::allowed(worker, client, exchange.among_us)
+    let named = names_itself(headers);
+    if named
+        && let Some(all) = live::allowed(worker, client, exchange.among_us)
         && let Some(wish) = headers.remove(&live::EXPLAIN)
         && wish == "true"
     {
@@ -69,23 +73,18 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
         stamp.apply(headers, exchange.entry.host.as_ref());
     });
 
-    let begun = headers.get(&TRACEPARENT).and_then(|parent| Context::resume(parent.as_bytes(), &worker.rng));
-    // It may stand in several fields, which count as one.
-    let state: usize = headers.get_all(&TRACESTATE).iter().map(HeaderValue::len).sum();
-    if begun.is_none() || state > TRACESTATE_BYTES {
-        headers.remove(&TRACESTATE);
-    }
-    let context = begun.unwrap_or_else(|| Context::begin(&worker.rng));
-    if let Ok(parent) = HeaderValue::from_bytes(&context.traceparent()) {
+    let context =
+        named.then(|| resume(headers, &worker.rng)).flatten().unwrap_or_else(|| Context::begin(&worker.rng));
+    let parent = Bytes::copy_from_slice(&context.traceparent());
+    let said = if named { headers.get(&REQUEST_ID) } else { None };
+    let kept = said.filter(|id| trace::valid_request_id(id.as_bytes())).cloned();
+    // A new request's id is its trace's: one name less to carry around.
+    let id = kept.or_else(|| field::value(parent.slice(trace::TRACE_ID)));
+    let id = id.unwrap_or_else(|| HeaderValue::from_static("none"));
+    if let Some(parent) = field::value(parent) {
         headers.insert(TRACEPARENT, parent);
     }
     exchange.entry.trace = Some(context);
-
-    let kept = headers.get(&REQUEST_ID).filter(|id| trace::valid_request_id(id.as_bytes())).cloned();
-    let id = kept.unwrap_or_else(|| {
-        // A new request's id is its trace's: one name less to carry around.
-        HeaderValue::from_bytes(&context.trace_id()).unwrap_or_else(|_| HeaderValue::from_static("none"))
-    });
     // Also when it is kept: there may have been a second one, that nobody has looked at.
     headers.insert(REQUEST_ID, id.clone());
     exchange.entry.request_id = Some(id);
@@ -93,6 +92,23 @@ pub fn run(exchange: &mut Exchange<'_>) -> Result<(), Stop> {
         return Err(Fault::misdirected().into());
     }
     Ok(())
+}
+
+/// Whether a request may have a field of those by which it is found again or asks to be explained. Most have none, and one look at all
+/// names costs less than one for each of these.
+fn names_itself(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("x-") || name.as_str().starts_with("trace"))
+}
+
+/// The trace that the caller is in, if it says so as it should; else what it says of it besides goes.
+fn resume(headers: &mut HeaderMap, rng: &Rng) -> Option<Context> {
+    let begun = headers.get(&TRACEPARENT).and_then(|parent| Context::resume(parent.as_bytes(), rng));
+    // It may stand in several fields, which count as one.
+    let state: usize = headers.get_all(&TRACESTATE).iter().map(HeaderValue::len).sum();
+    if begun.is_none() || state > TRACESTATE_BYTES {
+        headers.remove(&TRACESTATE);
+    }
+    begun
 }
 
 /// Whether a request came on a connection that was made for another host, by a client that asked for that one by name: over

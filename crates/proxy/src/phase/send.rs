@@ -141,7 +141,7 @@ async fn one(
     }
     let mut timing = Timing::default();
     // In a box, or every future around it would be as large, and is moved.
-    let result = lodge(attempt::once(exchange, sending, endpoint, unsent, &mut timing)).await;
+    let result = lodge(|| attempt::once(exchange, sending, endpoint, unsent, &mut timing)).await;
     note::tried(exchange, endpoint.uid, &timing, &result);
     result
 }

@@ -1,6 +1,7 @@
 //! Lines, fields and their facts: tables of what is refused, and properties.
 
 use super::*;
+use http::HeaderValue;
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits { bytes: 4096, fields: 20, target: 512 };
@@ -29,6 +30,20 @@ fn read(lines: &str) -> Result<(HeaderMap, Facts), Fault> {
     let mut map = HeaderMap::new();
     let facts = fields(&bytes, scanner.lines(), &mut map)?;
     Ok((map, facts))
+}
+
+#[test]
+fn names_that_are_known_are_what_they_would_be_anyway() {
+    let names = "date etag Host vary ACCEPT cookie server connection set-cookie User-Agent content-type authorization \
+        cache-control last-modified Content-Length accept-encoding accept-language";
+    for one in names.split_whitespace() {
+        let (found, colon) = known(format!("{one}: a:b").as_bytes()).unwrap();
+        assert_eq!((found, colon), (HeaderName::from_bytes(one.as_bytes()).unwrap(), one.len()));
+    }
+    for other in ["hos", "hosts", "most", "content_type", "cookie ", "accept-charsets", "", "x-host"] {
+        assert_eq!(known(format!("{other}: 1").as_bytes()), None, "{other}");
+    }
+    assert_eq!(known(b"host"), None);
 }
 
 #[test]
@@ -142,7 +157,7 @@ fn codings_are_told_apart() {
         ("", Coding::Other),
     ] {
         let mut facts = Facts::default();
-        facts.learn(b"Transfer-Encoding", value.as_bytes()).unwrap();
+        facts.learn(&header::TRANSFER_ENCODING, value.as_bytes()).unwrap();
         assert_eq!(facts.coding, Some(coding), "{value:?}");
     }
 }
