@@ -53,11 +53,23 @@ pub fn same_word(one: &[u8], other: &[u8]) -> bool {
     if !eights.iter().zip(other.as_chunks::<8>().0).all(same) {
         return false;
     }
-    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
-        _ if rest.is_empty() => true,
-        (Some(one), Some(other)) => same((one, other)),
-        _ => one.eq_ignore_ascii_case(other),
+    if rest.is_empty() {
+        return true;
     }
+    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        (Some(one), Some(other)) => same((one, other)),
+        _ => match (both_ends(one), both_ends(other)) {
+            (Some(one), Some(other)) => one.lower() == other.lower(),
+            _ => one.eq_ignore_ascii_case(other),
+        },
+    }
+}
+
+/// The first four and the last four of fewer than eight octets, which are all of them.
+#[inline]
+fn both_ends(word: &[u8]) -> Option<Eight> {
+    let [from, to] = [*word.first_chunk::<4>()?, *word.last_chunk::<4>()?].map(u32::from_le_bytes);
+    Some(Eight(u64::from(from) << 32 | u64::from(to)))
 }
 
 /// The first octet that is looked for. The letter `a` is not: it stands for nothing here.

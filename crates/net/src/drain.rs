@@ -105,6 +105,7 @@ impl DrainSignal {
         loop {
             let at = times.borrow_and_update().map(which);
             tokio::select! {
+                biased;
                 () = wait_until(at) => return,
                 // When the drainer is gone, its last word counts.
                 changed = times.changed() => if changed.is_err() { return wait_until(at).await },

@@ -6,7 +6,7 @@
 mod listeners;
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ pub struct Worker {
     /// What callers are called, for those seen last.
     pub stamps: RefCell<Stamps>,
     snapshot: RefCell<Arc<Snapshot>>,
-    pools: RefCell<HashMap<u64, Arc<Pool>>>,
+    pools: RefCell<BTreeMap<u64, Arc<Pool>>>,
     /// Connections that belong to one client.
     private: RefCell<Private>,
     services: RefCell<Vec<Service>>,

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Request, Response, StatusCode, request};
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
@@ -194,9 +194,11 @@ impl Connection {
     }
 }
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// `timeout` of `Keep-Alive` (RFC 2068 section 19.7.1, as servers still send it).
 fn keep_for(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let value = headers.get(&KEEP_ALIVE)?.to_str().ok()?;
     value.split(',').find_map(|part| {
         let (name, seconds) = part.split_once('=')?;
         let named = name.trim().eq_ignore_ascii_case("timeout");

@@ -230,7 +230,12 @@ pub(crate) fn fields(head: &Bytes, lines: &[Range<usize>], map: &mut HeaderMap) 
             None => name(text)?,
         };
         let value = trim(text, colon + 1);
-        facts.learn(&name, text.get(value.clone()).unwrap_or_default())?;
+        let told = text.get(value.clone()).unwrap_or_default();
+        facts.learn(&name, told)?;
+        if name == header::CONNECTION && octets::same_word(told, b"keep-alive") {
+            // Noted above, and of no use to anybody further on.
+            continue;
+        }
         let value = field::value(head.slice(line.start + value.start..line.start + value.end))
             .ok_or(Fault::Malformed("a field value holds a control character"))?;
         map.try_append(name, value).map_err(|_| Fault::TooLarge("there are too many fields"))?;

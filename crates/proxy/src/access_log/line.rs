@@ -145,20 +145,23 @@ impl Line<'_> {
         }
     }
 
+    /// Each piece closes the string before it.
     fn json(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
+        let string = |before: &str, text: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(before.as_bytes());
+            escaped(text, out);
+        };
         out.extend_from_slice(b"{\"time\":\"");
         stamp.write(self.at, out);
-        out.extend_from_slice(b"\",\"listener\":");
-        quoted(self.listener.as_bytes(), out);
-        optional("route", self.route, out);
-        out.extend_from_slice(b",\"client\":\"");
+        string("\",\"listener\":\"", self.listener.as_bytes(), out);
+        if let Some(route) = self.route {
+            string("\",\"route\":\"", route.as_bytes(), out);
+        }
+        out.extend_from_slice(b"\",\"client\":\"");
         self.address(out);
-        out.extend_from_slice(b"\",\"method\":");
-        quoted(self.method.as_bytes(), out);
-        out.extend_from_slice(b",\"path\":");
-        quoted(self.path.as_bytes(), out);
-        out.extend_from_slice(b",\"protocol\":\"");
-        out.extend_from_slice(self.protocol.as_bytes());
+        string("\",\"method\":\"", self.method.as_bytes(), out);
+        string("\",\"path\":\"", self.path.as_bytes(), out);
+        string("\",\"protocol\":\"", self.protocol.as_bytes(), out);
         out.extend_from_slice(b"\",\"status\":");
         number(u64::from(self.status), out);
         out.extend_from_slice(b",\"bytes_in\":");
@@ -167,16 +170,20 @@ impl Line<'_> {
         number(self.bytes_out, out);
         out.extend_from_slice(b",\"duration_ms\":");
         milliseconds(self.duration, out);
-        optional("service", self.service, out);
-        optional("instance", self.instance, out);
+        for (name, value) in [(",\"service\":\"", self.service), (",\"instance\":\"", self.instance)] {
+            if let Some(value) = value {
+                string(name, value.as_bytes(), out);
+                out.push(b'"');
+            }
+        }
         out.extend_from_slice(b",\"attempts\":");
         number(u64::from(self.attempts), out);
-        out.extend_from_slice(b",\"request_id\":");
-        quoted(self.request_id, out);
-        out.extend_from_slice(b",\"trace_id\":");
-        quoted(self.trace_id, out);
-        optional("fault", self.fault, out);
-        out.extend_from_slice(b"}\n");
+        string(",\"request_id\":\"", self.request_id, out);
+        string("\",\"trace_id\":\"", self.trace_id, out);
+        if let Some(fault) = self.fault {
+            string("\",\"fault\":\"", fault.as_bytes(), out);
+        }
+        out.extend_from_slice(b"\"}\n");
     }
 
     fn text(&self, stamp: &mut Stamp, out: &mut Vec<u8>) {
@@ -229,7 +236,7 @@ impl Line<'_> {
                     if at > 0 {
                         out.push(b'.');
                     }
-                    number(u64::from(part), out);
+                    octet(part, out);
                 }
             }
             Some(address) => {
@@ -259,15 +266,6 @@ fn or_absent(value: Option<&str>) -> Value<'_> {
     value.map_or(Value::Absent, text)
 }
 
-fn optional(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
-    if let Some(value) = value {
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
-        quoted(value.as_bytes(), out);
-    }
-}
-
 fn number(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [b'0'; 20];
     let mut used = 0;
@@ -282,6 +280,18 @@ fn number(mut value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
+fn octet(value: u8, out: &mut Vec<u8>) {
+    let digits = [b'0' + value / 100, b'0' + value / 10 % 10, b'0' + value % 10];
+    let from = if value >= 100 {
+        0
+    } else if value >= 10 {
+        1
+    } else {
+        2
+    };
+    out.extend_from_slice(digits.get(from..).unwrap_or_default());
+}
+
 fn milliseconds(duration: Duration, out: &mut Vec<u8>) {
     let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     number(us / 1000, out);
@@ -294,28 +304,32 @@ fn milliseconds(duration: Duration, out: &mut Vec<u8>) {
     ]);
 }
 
-/// A JSON string. What is not UTF-8 or too long is marked, so that the line stays valid whatever a client sends.
+/// A JSON string.
 fn quoted(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    escaped(text, out);
+    out.push(b'"');
+}
+
+/// The inside of a JSON string. What is not UTF-8 or too long is marked, so that the line stays valid whatever a client sends.
+fn escaped(text: &[u8], out: &mut Vec<u8>) {
     if text.len() <= ACCESS_LOG_FIELD && is_simple(text) {
-        out.extend_from_slice(text);
-    } else {
-        let cut = text.get(..ACCESS_LOG_FIELD).unwrap_or(text);
-        for character in String::from_utf8_lossy(cut).chars() {
-            match character {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                control if control.is_control() => {
-                    let _ = write!(out, "\\u{:04x}", u32::from(control));
-                }
-                other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        return out.extend_from_slice(text);
+    }
+    let cut = text.get(..ACCESS_LOG_FIELD).unwrap_or(text);
+    for character in String::from_utf8_lossy(cut).chars() {
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            control if control.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(control));
             }
-        }
-        if cut.len() < text.len() {
-            out.extend_from_slice("…".as_bytes());
+            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    out.push(b'"');
+    if cut.len() < text.len() {
+        out.extend_from_slice("…".as_bytes());
+    }
 }
 
 /// Whether a text stands in JSON as it is: printable ASCII without quotes and backslashes.
@@ -494,10 +508,11 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn numbers_are_written_as_everybody_does(value in any::<u64>()) {
+        fn numbers_are_written_as_everybody_does(value in any::<u64>(), small in any::<u8>()) {
             let mut out = Vec::new();
             number(value, &mut out);
-            prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+            octet(small, &mut out);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), format!("{value}{small}"));
         }
     }
 }

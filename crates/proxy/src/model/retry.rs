@@ -105,7 +105,7 @@ pub fn is_safe(method: &Method) -> bool {
 
 /// The status of gRPC in a head.
 pub fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+    headers.get(&crate::grpc::status::STATUS)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tutti_ports::routing::Algorithm;
 use crate::error::Fault;
 use crate::model::breaker::State;
 use crate::model::outlier::Outcome;
+use crate::model::retry;
 use crate::snapshot::cluster::Slot;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::guard::{Permit, Seen};
@@ -40,7 +41,7 @@ pub fn answered(response: &Response<Body>) -> Outcome {
     if outcome != Outcome::Fine {
         return outcome;
     }
-    let grpc = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+    let grpc = retry::grpc_status(response.headers());
     grpc.map_or(outcome, Outcome::of_grpc)
 }
 

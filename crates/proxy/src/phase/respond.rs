@@ -111,10 +111,8 @@ fn name(exchange: &Exchange<'_>, response: &mut Response<Body>) {
     if let Some(alt_svc) = &exchange.listener.alt_svc {
         response.headers_mut().insert(header::ALT_SVC, alt_svc.clone());
     }
-    if let Some(id) = &exchange.entry.request_id
-        && !response.headers().contains_key(REQUEST_ID)
-    {
-        response.headers_mut().insert(REQUEST_ID, id.clone());
+    if let Some(id) = &exchange.entry.request_id {
+        response.headers_mut().entry(REQUEST_ID).or_insert_with(|| id.clone());
     }
 }
 

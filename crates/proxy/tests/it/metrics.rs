@@ -49,9 +49,9 @@ async fn used() -> String {
     // A request is counted when its last byte is gone, which its client may know earlier.
     let counting = async {
         loop {
-            let page = page(&tutti);
-            if page.contains("tutti_proxy_requests_in_flight 0\n") {
-                return page;
+            if page(&tutti).contains("tutti_proxy_requests_in_flight 0\n") {
+                // That one was written while the last was being counted, perhaps.
+                return page(&tutti);
             }
             tokio::task::yield_now().await;
         }

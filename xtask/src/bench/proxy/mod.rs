@@ -4,6 +4,7 @@
 //! Rounds alternate between all of them, so that what else happens on the machine happens to all; medians are compared.
 //! CPU time is the kernel's account of the process, and hardly depends on how busy the machine is; latency does.
 
+mod instructions;
 mod load;
 mod memory;
 mod peers;
@@ -48,6 +49,9 @@ pub struct Args {
     /// The peers; all if none is named.
     #[arg(long)]
     peers: Vec<String>,
+    /// Count instructions of Tutti, nginx and HAProxy for `small` instead, which nothing else on the machine changes.
+    #[arg(long)]
+    instructions: bool,
     /// Leave out the latency at half load.
     #[arg(long)]
     no_latency: bool,
@@ -66,6 +70,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             );
         }
     }
+    if args.instructions && Command::new("valgrind").arg("--version").output().is_err() {
+        bail!("valgrind is not installed (Debian: apt install valgrind)");
+    }
     let programs = Programs::build()?;
     let folder = std::env::temp_dir().join(format!("tutti-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
@@ -77,8 +84,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let secrets = Secrets::make(&folder)?;
     let (proxy_core, other_core) = (0, cores - 1);
     let wheels = args.wheels.as_deref();
-    let place = Place { folder: &folder, proxy_core, other_core, port: args.port, secrets: &secrets, wheels };
+    let place = Place {
+        folder: &folder,
+        proxy_core,
+        other_core,
+        port: args.port,
+        secrets: &secrets,
+        wheels,
+        counted: args.instructions,
+    };
     let _upstream = place.upstream()?;
+    if args.instructions {
+        return instructions::run(&place, &programs.tutti);
+    }
     let _grpc = place.grpc_upstream(&programs.grpc)?;
     let (running, skipped) = peers::all(&place, &programs.tutti, &args.peers)?;
     for one in &skipped {

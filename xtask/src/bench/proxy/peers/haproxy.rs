@@ -10,7 +10,7 @@ use crate::bench::proxy::scenario::Scenario;
 
 impl Place<'_> {
     /// HAProxy, with its routes in a map.
-    pub(super) fn haproxy(&self) -> Result<Running> {
+    pub fn haproxy(&self) -> Result<Running> {
         let ports = self.ports(2);
         let (upstream, grpc) = (self.port, self.grpc_port());
         let both = self.folder.join("haproxy.pem");

@@ -67,7 +67,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // Tutti ends what it has started only when it is asked to; the others do not mind.
         let asked = Command::new("kill").arg(self.pid().to_string()).status();
-        let until = Instant::now() + Duration::from_secs(3);
+        let until = Instant::now() + Duration::from_secs(10);
         while asked.is_ok() && Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -91,6 +91,8 @@ pub struct Place<'a> {
     pub secrets: &'a Secrets,
     /// Where pip finds wheels without a network.
     pub wheels: Option<&'a Path>,
+    /// Whether the proxies run in callgrind, which counts their instructions.
+    pub counted: bool,
 }
 
 /// Starts the peers that are here or can be had; the names of those that are not, with the reason.
@@ -140,7 +142,11 @@ impl Place<'_> {
         let Start { name, ports, core, does, command } = start;
         let log = fs::File::create(self.folder.join(format!("{name}.out")))?;
         let mut pinned = Command::new("taskset");
-        pinned.args(["-c", &core.to_string()]).arg(command.get_program()).args(command.get_args());
+        pinned.args(["-c", &core.to_string()]);
+        if self.counted && core == self.proxy_core && !does.is_empty() {
+            pinned.args(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+        }
+        pinned.arg(command.get_program()).args(command.get_args());
         for (key, value) in command.get_envs() {
             pinned.env(key, value.unwrap_or_default());
         }
@@ -160,7 +166,7 @@ impl Place<'_> {
 
     /// Waits until it answers.
     fn wait(&self, running: &mut Running) -> Result<()> {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(if self.counted { 120 } else { 20 });
         let url = match running.does {
             [] => format!("http://127.0.0.1:{}/r999/1k.txt", running.ports.plain),
             _ => running.url(Scenario::Small),

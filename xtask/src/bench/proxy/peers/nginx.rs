@@ -9,7 +9,7 @@ use crate::bench::proxy::scenario::Scenario;
 
 impl Place<'_> {
     /// nginx as a proxy. It has no HTTP/2 to upstreams but for gRPC, and no JWT.
-    pub(super) fn nginx(&self) -> Result<Running> {
+    pub fn nginx(&self) -> Result<Running> {
         let ports = self.ports(1);
         let (folder, upstream, grpc) = (self.folder.display(), self.port, self.grpc_port());
         let (cert, key) = (self.secrets.cert.display(), self.secrets.key.display());

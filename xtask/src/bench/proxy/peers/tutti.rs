@@ -11,7 +11,7 @@ use crate::bench::proxy::scenario::Scenario;
 
 impl Place<'_> {
     /// Tutti in front of upstreams that run elsewhere.
-    pub(super) fn tutti(&self, program: &Path) -> Result<Running> {
+    pub fn tutti(&self, program: &Path) -> Result<Running> {
         let ports = self.ports(0);
         let ports = super::Ports { h2c: ports.plain, ..ports };
         let folder = self.folder.join("tutti");
