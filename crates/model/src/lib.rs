@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`load`] | the way from files to the application |
+//! | [`origin`] | what an application was read from: it can be read from that again |
 //! | [`app`] | the result: services, how they are built, run, reached and checked; routes |
 //! | [`diagnostic`] | problems with file, line, column, caret and hint; their rendering |
 //! | [`overlay`] | `tutti.yaml`: its types, its JSON Schema, its routes |
@@ -26,6 +27,7 @@ pub mod interpolate;
 mod listens;
 mod load;
 mod normal;
+pub mod origin;
 pub mod overlay;
 mod routing;
 pub mod source;
@@ -33,4 +35,5 @@ mod value;
 mod yaml;
 
 pub use load::{LoadOptions, Loaded, load, project_folder};
+pub use origin::Origin;
 pub use overlay::schema;

@@ -13,12 +13,13 @@ use crate::compose::files::{Loader, Place};
 use crate::compose::schema::{Shape, top::TOP};
 use crate::compose::{check, consistency, decode, discover, normalise, notices, paths, project};
 use crate::diagnostic::{Problem, Problems, Report};
+use crate::origin::{Disk, Origin};
 use crate::source::Sources;
 use crate::yaml::Node;
 use crate::{listens, normal, overlay, routing};
 
 /// What to load. Everything but `folder` may be left empty.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct LoadOptions {
     /// Where to begin: the working folder. Relative paths of the options begin here.
@@ -50,12 +51,19 @@ pub struct Loaded {
     pub notices: Problems,
     /// The normalised model, in the shape of `docker compose config --format json`.
     pub model: serde_json::Value,
+    /// What it was read from.
+    pub origin: Origin,
 }
 
 /// Reads and checks an application. Every problem that can be found is in the error.
 pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
+    load_from(options, Disk::default())
+}
+
+/// The same, from other files than those of the machine.
+pub(crate) fn load_from(options: &LoadOptions, disk: Disk) -> Result<Loaded, Problems> {
     let start = std::path::absolute(&options.folder).unwrap_or_else(|_| options.folder.clone());
-    let mut loader = Loader::new(Report::new(Sources::new(&start)));
+    let mut loader = Loader::new(Report::new(Sources::of(&start, disk)));
     let Some((found, mut env)) = locate(options, &start, &mut loader) else {
         return Err(loader.report.into_problems());
     };
@@ -87,7 +95,8 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Problems> {
     if loader.report.failed() {
         return Err(loader.report.into_problems());
     }
-    Ok(Loaded { application, notices: loader.report.into_notices(), model })
+    let origin = Origin::new(options, &env.asked(), &loader.report.sources.disk);
+    Ok(Loaded { application, notices: loader.report.into_notices(), model, origin })
 }
 
 /// The project's folder, found as [`load`] finds it. The files themselves may be broken: only their place counts.
@@ -108,7 +117,8 @@ fn locate(options: &LoadOptions, start: &Path, loader: &mut Loader) -> Option<(F
     let of_file = || paths::clean(&start.join(options.files.first()?)).parent().map(Path::to_owned);
     let near = folder.clone().or_else(of_file).unwrap_or_else(|| start.to_owned());
     let first = if named.is_empty() { vec![near.join(".env")] } else { named.clone() };
-    let default = |path: &PathBuf| !off && path.is_file();
+    let disk = loader.report.sources.disk.clone();
+    let default = |path: &PathBuf| !off && disk.is_file(path);
     read_env(first.into_iter().filter(|path| !named.is_empty() || default(path)), &mut env, loader);
     let found = discover::discover(start, folder.as_deref(), &options.files, &env, &mut loader.report)?;
     if named.is_empty() && found.folder != near {
@@ -139,9 +149,12 @@ fn finish(
     loader: &mut Loader,
 ) -> Application {
     let (sound, whole) = (!loader.report.failed(), !loader.report.is_partial());
+    let disk = &loader.report.sources.disk;
     let overlay = match &options.overlay {
         Some(path) => Some(paths::clean(&start.join(path))),
-        None => overlay::NAMES.iter().map(|name| application.folder.join(name)).find(|path| path.exists()),
+        None => {
+            overlay::NAMES.iter().map(|name| application.folder.join(name)).find(|path| disk.exists(path))
+        }
     };
     let overlay = overlay.and_then(|path| overlay::read(&path, known.env, loader));
     let mut uses = overlay::Uses::new();

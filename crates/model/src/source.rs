@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use tutti_core::limits::{MODEL_FILE_BYTES, MODEL_FILES};
 
+use crate::origin::Disk;
+
 /// The number of a file in [`Sources`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub u16);
@@ -86,12 +88,19 @@ struct Source {
 pub struct Sources {
     files: Vec<Source>,
     base: PathBuf,
+    /// Where they are read from.
+    pub(crate) disk: Disk,
 }
 
 impl Sources {
     /// No files yet. Paths below `base` are shown relative to it.
     pub fn new(base: &Path) -> Self {
-        Self { files: Vec::new(), base: base.to_owned() }
+        Self::of(base, Disk::default())
+    }
+
+    /// The same, read from elsewhere.
+    pub(crate) fn of(base: &Path, disk: Disk) -> Self {
+        Self { files: Vec::new(), base: base.to_owned(), disk }
     }
 
     /// Names a file without reading it, so that a problem can speak of it.
@@ -122,11 +131,8 @@ impl Sources {
         if self.files.len() >= MODEL_FILES {
             return (self.declare(path), Err(ReadError::TooMany));
         }
-        match read_text(path) {
-            Ok(text) => {
-                let text: Arc<str> = Arc::from(text);
-                (self.add(path, Arc::clone(&text)), Ok(text))
-            }
+        match self.disk.read(path) {
+            Ok(text) => (self.add(path, Arc::clone(&text)), Ok(text)),
             // The line is shown with a mark in the place of what cannot be shown.
             Err((error, bytes)) => (self.add(path, Arc::from(String::from_utf8_lossy(&bytes))), Err(error)),
         }

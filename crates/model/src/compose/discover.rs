@@ -56,8 +56,11 @@ pub(crate) fn discover(
 /// Looks in the folder, then in the folders above it.
 fn search(start: &Path, fixed: bool, report: &mut Report) -> Option<Found> {
     for folder in start.ancestors() {
-        let candidates: Vec<PathBuf> =
-            NAMES.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect();
+        let candidates: Vec<PathBuf> = NAMES
+            .iter()
+            .map(|name| folder.join(name))
+            .filter(|path| report.sources.disk.exists(path))
+            .collect();
         let Some(winner) = candidates.first() else { continue };
         if candidates.len() > 1 {
             let names: Vec<_> = candidates
@@ -69,7 +72,8 @@ fn search(start: &Path, fixed: bool, report: &mut Report) -> Option<Found> {
                 format!("there are several compose files, {}; {} is used", names.join(", "), names.first()?);
             report.add(Problem::warning(code::CONFLICT, message));
         }
-        let overrides = OVERRIDES.iter().map(|name| folder.join(name)).find(|path| path.exists());
+        let overrides =
+            OVERRIDES.iter().map(|name| folder.join(name)).find(|path| report.sources.disk.exists(path));
         let files = std::iter::once(winner.clone()).chain(overrides).collect();
         let folder = if fixed { start } else { folder };
         return Some(Found { files, folder: folder.to_owned() });

@@ -1,6 +1,7 @@
 //! The variables of a project: those of the shell above those of the `.env` files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::diagnostic::suggest;
 
@@ -8,15 +9,30 @@ use crate::diagnostic::suggest;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     vars: BTreeMap<String, String>,
+    /// The names that were asked for, of this and of what was made of it.
+    asked: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Environment {
     pub(crate) fn new(vars: BTreeMap<String, String>) -> Self {
-        Self { vars }
+        Self { vars, asked: Arc::default() }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.vars.get(name).map(String::as_str)
+        let found = self.vars.get(name).map(String::as_str);
+        if found.is_some() {
+            self.names().insert(name.to_owned());
+        }
+        found
+    }
+
+    /// The names of variables that were asked for and there.
+    pub(crate) fn asked(&self) -> BTreeSet<String> {
+        self.names().clone()
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds what is not there yet.

@@ -62,7 +62,7 @@ impl Loader {
 
     /// Complains at the include when its file is not there.
     fn present(&mut self, path: PathBuf, span: Span) -> Option<PathBuf> {
-        if path.exists() {
+        if self.report.sources.disk.exists(&path) {
             return Some(path);
         }
         let id = self.report.sources.declare(&path);
@@ -91,7 +91,7 @@ impl Loader {
         let mut env = outer.clone();
         let files = if files.is_empty() {
             let default = folder.join(".env");
-            if default.is_file() { vec![(default, None)] } else { Vec::new() }
+            if self.report.sources.disk.is_file(&default) { vec![(default, None)] } else { Vec::new() }
         } else {
             files.into_iter().map(|(path, span)| (path, Some(span))).collect()
         };

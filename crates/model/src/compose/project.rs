@@ -161,7 +161,7 @@ fn one_file(
     let path = file.as_str().or_else(|| file.str("path"));
     let Some(path) = path.map(PathBuf::from) else { return };
     let span = file.get("path").map_or(file.span, |node| node.span);
-    if file.bool("required") == Some(false) && !path.exists() {
+    if file.bool("required") == Some(false) && !loader.report.sources.disk.exists(&path) {
         return;
     }
     let (id, text) = loader.report.sources.read(&path);

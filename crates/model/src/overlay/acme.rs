@@ -59,7 +59,7 @@ pub(super) fn read(
     };
     let files = acme.external_account.iter().map(|eab| (&eab.key_file, "eab"));
     for (path, key) in files.chain(acme.trusted_root.iter().map(|path| (path, "ca_certificate"))) {
-        if !path.is_file() {
+        if !reader.report.sources.disk.is_file(path) {
             let message = format!("there is no file `{}`", path.display());
             reader.report.error(code::UNREADABLE_FILE, reader.span(key), message);
         }

@@ -236,7 +236,7 @@ impl Reader<'_> {
     /// A file of the project, which must be there.
     fn file(&mut self, said: &str, node: Option<&Node>) -> PathBuf {
         let path = paths::absolute(self.folder, said, self.env);
-        if !path.is_file() {
+        if !self.report.sources.disk.is_file(&path) {
             let message = format!("there is no file `{}`", path.display());
             let span = node.map_or(Span::default(), |node| node.span);
             self.report.error(code::UNREADABLE_FILE, span, message);

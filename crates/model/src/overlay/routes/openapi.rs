@@ -26,7 +26,7 @@ impl Reader<'_> {
             return self.bad(key, format!("`{}` is not in the project's folder", rules.file));
         }
         let file = self.folder.join(path);
-        if !file.is_file() {
+        if !self.report.sources.disk.is_file(&file) {
             return self.bad(key, format!("there is no file `{}` in the project's folder", rules.file));
         }
         let max_body = self.size(key, rules.max_body.as_ref()).unwrap_or(1 << 20);

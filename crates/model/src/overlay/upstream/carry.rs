@@ -114,7 +114,7 @@ impl Reader<'_> {
     /// A file of the project, which must be there.
     fn file(&mut self, key: &str, said: &str) -> PathBuf {
         let path = paths::absolute(self.folder, said, self.env);
-        if !path.is_file() {
+        if !self.report.sources.disk.is_file(&path) {
             let (message, span) = (format!("there is no file `{}`", path.display()), self.within(key));
             self.report.error(code::UNREADABLE_FILE, span, message);
         }
