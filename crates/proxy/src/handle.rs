@@ -65,6 +65,11 @@ impl Handle {
         generation
     }
 
+    /// How often a description was read again because its files have changed, and is another one since.
+    pub async fn descriptions_reread(&self) -> u64 {
+        self.shared.control.lock().await.documents.reread()
+    }
+
     /// The generation of the newest snapshot.
     pub fn generation(&self) -> u64 {
         self.shared.snapshots.borrow().generation

@@ -65,3 +65,4 @@ pub use config::{AccessLogOptions, Balance, LogFormat, Options, Patience};
 pub use engine::Proxy;
 pub use error::{ApplyError, Fault};
 pub use handle::{Description, Handle};
+pub use openapi::document::{Texts, texts};

@@ -44,6 +44,16 @@ fn stamp(path: &Path) -> Stamp {
 impl Files {
     /// Reads a file and those that it refers to. The error is a sentence that names the file.
     pub fn read(file: &Path, folder: &Path, looked: &mut Looked) -> Result<Self, String> {
+        Self::read_and_show(file, folder, looked, &mut |_, _| {})
+    }
+
+    /// The same; each file's path in the folder and its text are shown to somebody, the first file's first.
+    pub fn read_and_show(
+        file: &Path,
+        folder: &Path,
+        looked: &mut Looked,
+        show: &mut dyn FnMut(&str, String),
+    ) -> Result<Self, String> {
         let top = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
         let whole = file.canonicalize().map_err(|error| {
             looked.0.push((file.to_owned(), stamp(file)));
@@ -60,7 +70,8 @@ impl Files {
             }
             let inside = path_of(&next);
             let named = |why: String| format!("{inside}: {why}");
-            let tree = one(&top, &inside, looked, &mut bytes).map_err(named)?;
+            let text = one(&top, &inside, looked, &mut bytes).map_err(named)?;
+            let tree = yaml::parse(&text).map_err(named)?;
             if files.trees.len() >= limits::OPENAPI_FILES {
                 return Err(named(format!("more than {} files are referred to", limits::OPENAPI_FILES)));
             }
@@ -71,6 +82,7 @@ impl Files {
                     .push(split(&next, reference).map_err(|why| named(format!("`{reference}`: {why}")))?.0);
             }
             files.trees.insert(next, tree);
+            show(&inside, text);
         }
         Ok(files)
     }
@@ -91,7 +103,7 @@ impl Files {
     }
 }
 
-fn one(top: &Path, inside: &str, looked: &mut Looked, bytes: &mut u64) -> Result<Value, String> {
+fn one(top: &Path, inside: &str, looked: &mut Looked, bytes: &mut u64) -> Result<String, String> {
     let path = top.join(inside);
     looked.0.push((path.clone(), stamp(&path)));
     let real = path.canonicalize().map_err(|error| error.to_string())?;
@@ -103,8 +115,7 @@ fn one(top: &Path, inside: &str, looked: &mut Looked, bytes: &mut u64) -> Result
     if !meta.is_file() || *bytes > limits::OPENAPI_BYTES {
         return Err(format!("descriptions are files of at most {} bytes together", limits::OPENAPI_BYTES));
     }
-    let text = std::fs::read_to_string(&real).map_err(|error| error.to_string())?;
-    yaml::parse(&text)
+    std::fs::read_to_string(&real).map_err(|error| error.to_string())
 }
 
 /// The texts of all references. Keys of `names` were chosen by somebody.
