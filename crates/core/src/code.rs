@@ -171,6 +171,9 @@ codes! {
     UPGRADE_REFUSED = 801, "An upgrade in place is not possible now";
     UPGRADE_FAILED = 802, "The new version did not take over";
     UPGRADED_AWAY = 803, "Another version has taken over meanwhile";
+    LAST_GOOD_RUNS = 804, "The last good configuration runs, not the files";
+    LAST_GOOD_UNUSABLE = 805, "There is no last good configuration to start from";
+    LAST_GOOD_NOT_KEPT = 806, "The configuration in force could not be kept";
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ pub const NAME_BYTES: usize = 63;
 /// Largest compose file, overlay or `.env` file. The largest of 234 public compose files has 61 kB.
 pub const MODEL_FILE_BYTES: usize = 2 << 20;
 
+/// Largest file in which what an application was read from is kept. Descriptions (OpenAPI) are most of it.
+pub const LAST_GOOD_BYTES: u64 = 128 << 20;
+
 /// Most YAML nodes of one application, after aliases, `extends` and ranges of ports are expanded; stops "billion
 /// laughs". An application of 100 services has a few thousand.
 pub const MODEL_NODES: usize = 100_000;

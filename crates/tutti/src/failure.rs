@@ -3,6 +3,7 @@
 use tutti_core::{Classify as _, Code, code};
 
 use crate::control::ControlError;
+use crate::engine::last_good::LastGoodError;
 use crate::exit;
 
 /// The stable code of an error: the first one along its chain.
@@ -14,7 +15,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
         let data = || link.downcast_ref::<tutti_store::dir::DirError>().and_then(|error| error.code());
         let edge = || link.downcast_ref::<tutti_proxy::ApplyError>().and_then(|error| error.code());
         let trust = || link.downcast_ref::<tutti_trust::TrustError>().and_then(|error| error.code());
-        control.or_else(supervisor).or_else(data).or_else(edge).or_else(trust)
+        let kept = || link.downcast_ref::<LastGoodError>().and_then(|error| error.code());
+        control.or_else(supervisor).or_else(data).or_else(edge).or_else(trust).or_else(kept)
     })
 }
 
@@ -27,6 +29,8 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> i32 {
     };
     match code_of(error) {
         Some(code::NOT_RUNNING) => exit::NOT_RUNNING,
+        // It was asked for because the files have problems.
+        Some(code::LAST_GOOD_UNUSABLE) => exit::BAD_FILES,
         _ if error.chain().any(files) => exit::BAD_FILES,
         _ => exit::FAILED,
     }

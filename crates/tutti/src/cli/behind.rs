@@ -6,18 +6,25 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::Context;
+use super::{Context, kept};
 use crate::control::Client;
+use crate::engine::last_good::Definition;
 use crate::engine::{Engine, Settings};
 
 /// The process behind `up -d`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Daemon {
     /// Run every build step again
     #[arg(long)]
-    build: bool,
+    pub(super) build: bool,
+    /// Start from the last good configuration if the files cannot be used
+    #[arg(long)]
+    pub(super) last_good: bool,
+    /// It is started for one command: what is in force then is not kept for later
+    #[arg(long)]
+    pub(super) one_off: bool,
     /// Services whose profiles are active
-    services: Vec<String>,
+    pub(super) services: Vec<String>,
 }
 
 impl Daemon {
@@ -32,8 +39,13 @@ impl Daemon {
                 options: context.load_options_for(&self.services)?,
                 stays: false,
                 keeps: None,
+                one_off: self.one_off,
             };
-            let engine = Engine::start(context.load_for(&self.services)?, settings, None).await?;
+            let definition = match self.last_good {
+                true => kept::definition(context, &self.services)?,
+                false => Definition::of(context.load_for(&self.services)?),
+            };
+            let engine = Engine::start(definition, settings, None).await?;
             engine.shutdown_asked().await;
             engine.end().await?;
             Ok(0)
@@ -42,24 +54,19 @@ impl Daemon {
 }
 
 /// Starts Tutti behind, and returns when it answers at its socket.
-pub(crate) async fn start(
-    context: &Context,
-    client: &Client,
-    build: bool,
-    services: &[String],
-) -> anyhow::Result<()> {
-    let mut child = spawn(context, build, services)?;
+pub(crate) async fn start(context: &Context, client: &Client, started: &Daemon) -> anyhow::Result<()> {
+    let mut child = spawn(context, started)?;
     wait_for_answer(client, &mut child).await
 }
 
-fn spawn(context: &Context, build: bool, services: &[String]) -> anyhow::Result<Child> {
+fn spawn(context: &Context, started: &Daemon) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.args(context.global.to_args()).arg("daemon");
-    if build {
-        command.arg("--build");
-    }
-    command.args(services);
+    command.args(started.build.then_some("--build"));
+    command.args(started.last_good.then_some("--last-good"));
+    command.args(started.one_off.then_some("--one-off"));
+    command.args(&started.services);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().context("cannot start Tutti behind")
 }

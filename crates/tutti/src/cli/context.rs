@@ -29,6 +29,9 @@ pub(crate) struct Context {
     pub(crate) json: bool,
 }
 
+/// The data directory in the project's folder.
+pub(super) const DATA: &str = ".tutti";
+
 /// The files have problems, which have been shown.
 #[derive(Debug, thiserror::Error)]
 #[error("the files have problems")]
@@ -129,11 +132,15 @@ impl Context {
         if let Some(said) = &self.global.data_dir {
             return std::path::absolute(said).context("--data-dir");
         }
-        let folder = tutti_model::project_folder(&self.load_options()?).map_err(|problems| {
-            let _ = self.show_problems(&problems);
-            BadFiles
+        let options = self.load_options()?;
+        let folder = tutti_model::project_folder(&options).or_else(|problems| {
+            // Without any compose file: where one was in force.
+            super::kept::folder_above(&options).ok_or_else(|| {
+                let _ = self.show_problems(&problems);
+                BadFiles
+            })
         })?;
-        Ok(folder.join(".tutti"))
+        Ok(folder.join(DATA))
     }
 
     /// A client for the Tutti that runs here.

@@ -12,6 +12,7 @@ mod down;
 mod events;
 mod exec;
 mod explain;
+mod kept;
 pub(crate) mod logs;
 mod operate;
 mod plan;

@@ -94,6 +94,7 @@ impl Ps {
                 "tutti {version} (process {pid}); the data plane serves generation {edge_generation}"
             );
             context.say(&context.err.paint.on(Style::Dim, &generation));
+            super::kept::tell(context, overview.last_good.as_ref(), overview.not_kept.as_deref());
         }
         Ok(0)
     }

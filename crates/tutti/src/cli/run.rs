@@ -3,6 +3,7 @@
 //! If nothing runs here yet, Tutti is started behind, with what the service depends on, and goes on running as Compose
 //! leaves it; if the service depends on nothing, it is ended with the command.
 
+use super::behind::Daemon;
 use super::exec::execute;
 use super::operate::watched;
 use super::{Context, behind};
@@ -75,7 +76,8 @@ impl Run {
         };
         let started = !client.is_running().await;
         if started {
-            behind::start(context, client, false, named).await?;
+            let daemon = Daemon { services: named.to_vec(), one_off: true, ..Daemon::default() };
+            behind::start(context, client, &daemon).await?;
         }
         if !needed.is_empty() {
             let request = UpRequest { services: needed.clone(), ..UpRequest::default() };

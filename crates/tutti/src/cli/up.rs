@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tutti_model::Loaded;
 use tutti_supervisor::logs::{Followed, Follower, LogQuery};
 use tutti_supervisor::{Event, EventKind, Handle};
 
+use super::behind::Daemon;
 use super::board::{BEAT, Board};
 use super::logs::{Logs, Printer};
 use super::operate::{tell, watched};
-use super::{Context, behind, scale};
+use super::{Context, behind, kept, scale};
 use crate::control::Client;
 use crate::control::wire::{Listening, Outcome, Overview, Reload, UpRequest};
+use crate::engine::last_good::Definition;
 use crate::engine::upgrade::{Heir, Signals};
 use crate::engine::{Ended, Engine, Settings};
 use crate::exit;
@@ -55,6 +56,9 @@ pub(crate) struct Up {
     /// Stop everything when this service has ended, and end with its exit code
     #[arg(long, value_name = "SERVICE", conflicts_with_all = ["detach", "wait"])]
     exit_code_from: Option<String>,
+    /// If the files cannot be used, start from the last good configuration
+    #[arg(long)]
+    last_good: bool,
     /// Show the time of each line
     #[arg(long)]
     timestamps: bool,
@@ -83,17 +87,22 @@ impl Up {
         let context = &*context;
         context.block_on(async {
             let client = context.client()?;
-            // Read here in any case: problems are shown where they are asked for, and nothing has been changed.
-            let loaded = context.load_for(&self.services)?;
-            context.show_notices(&loaded)?;
             if client.is_running().await {
                 return self.again(context, &client).await;
             }
+            // Read here in any case: problems are shown where they are asked for, and nothing has been changed.
+            let definition = match self.last_good {
+                true => kept::definition(context, &self.services)?,
+                false => Definition::of(kept::hinting(context, &self.services)?),
+            };
+            context.show_notices(&definition.loaded)?;
             if self.detach || self.wait {
-                behind::start(context, &client, self.build, &self.services).await?;
+                let (build, last_good, services) = (self.build, self.last_good, self.services.clone());
+                let daemon = Daemon { build, last_good, services, ..Daemon::default() };
+                behind::start(context, &client, &daemon).await?;
                 return self.ask(context, &client, false).await;
             }
-            self.in_front(context, loaded).await
+            self.in_front(context, definition).await
         })
     }
 
@@ -109,9 +118,15 @@ impl Up {
 
     /// Something runs here: takes changed files into force and starts what is asked for. Without `-d`, shows the output.
     async fn again(&self, context: &Context, client: &Client) -> anyhow::Result<i32> {
-        if self.no_recreate {
+        let read = kept::read(context, &self.services);
+        if let (true, Err(unusable)) = (self.last_good, &read) {
+            unusable.show(context);
+            context.say("already running; it goes on with what is in force");
+        } else if self.no_recreate {
+            context.show_notices(&read.map_err(|unusable| unusable.fail(context))?)?;
             context.say("already running");
         } else {
+            context.show_notices(&read.map_err(|unusable| unusable.fail(context))?)?;
             let options = context.load_options_for(&self.services)?;
             let reload: Reload = client.post("/v1/reload", &options).await?;
             context.say(&reload_words(&reload));
@@ -133,11 +148,12 @@ impl Up {
         let code = tell(context, &outcome, "ready")?;
         let overview: Overview = client.get("/v1/status").await?;
         addresses(context, &overview.listeners, &outcome);
+        kept::tell(context, overview.last_good.as_ref(), overview.not_kept.as_deref());
         Ok(code)
     }
 
     /// Runs the application in this process, with its output, until Ctrl-C.
-    async fn in_front(&self, context: &Context, loaded: Loaded) -> anyhow::Result<i32> {
+    async fn in_front(&self, context: &Context, definition: Definition) -> anyhow::Result<i32> {
         let settings = Settings {
             data_dir: context.data_dir()?,
             command: "tutti up".to_owned(),
@@ -145,8 +161,9 @@ impl Up {
             options: context.load_options_for(&self.services)?,
             stays: true,
             keeps: self.watches().then_some(WATCHES),
+            one_off: false,
         };
-        let engine = Engine::start(loaded, settings, None).await?;
+        let engine = Engine::start(definition, settings, None).await?;
         let mut show = Show::new(self, context, engine.supervisor(), engine.started_at_us()).await;
         let request = self.request(false);
         let started = tokio::select! {
@@ -160,6 +177,8 @@ impl Up {
             code = outcome.and_then(|outcome| {
                 let code = tell(context, &outcome, "ready")?;
                 addresses(context, &engine.listeners(), &outcome);
+                let keeper = engine.keeper();
+                kept::tell(context, keeper.resumed().as_ref(), keeper.not_kept().as_deref());
                 Ok(code)
             });
             if code.is_ok() {

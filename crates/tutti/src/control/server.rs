@@ -24,6 +24,7 @@ use super::wire::{
     UpRequest, Upgrade,
 };
 use super::{requests, streams};
+use crate::engine::last_good::Keeper;
 use crate::engine::upgrade::UpgradeError;
 use crate::query::Query;
 
@@ -50,6 +51,8 @@ pub(crate) struct Api {
     pub(crate) trust: Arc<tutti_trust::Handle>,
     /// The data plane, for what it remembers of requests.
     pub(crate) proxy: tutti_proxy::Handle,
+    /// Whether the files are in force, and are kept.
+    pub(crate) keeper: Arc<Keeper>,
     /// Describes the data plane.
     pub(crate) routes: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Has another process take over.
@@ -155,7 +158,9 @@ impl Api {
     fn overview(&self) -> Overview {
         let status = (*self.supervisor.status()).clone();
         let edge_generation = self.proxy.generation();
-        Overview { status, edge_generation, listeners: (self.listeners)(), ..self.overview.clone() }
+        let (last_good, not_kept) = (self.keeper.resumed(), self.keeper.not_kept());
+        let listeners = (self.listeners)();
+        Overview { status, edge_generation, last_good, not_kept, listeners, ..self.overview.clone() }
     }
 
     async fn top(&self) -> Answer {
@@ -237,9 +242,11 @@ impl Api {
         }
         if request.no_deps {
             self.supervisor.start(&services).await?;
+            self.keeper.tried().await;
             return self.outcome(&services, request.wait_s).await;
         }
         self.supervisor.up(&services).await?;
+        self.keeper.tried().await;
         self.outcome(&self.supervisor.with_dependencies(&services), request.wait_s).await
     }
 

@@ -24,9 +24,26 @@ pub(crate) struct Overview {
     /// The generation of what the data plane serves: listeners, routes, doors, endpoints and certificates.
     #[serde(default)]
     pub(crate) edge_generation: u64,
+    /// The files could not be used, and what was in force before runs instead.
+    #[serde(default)]
+    pub(crate) last_good: Option<LastGood>,
+    /// Why what is in force could not be kept for a start without the files.
+    #[serde(default)]
+    pub(crate) not_kept: Option<String>,
     /// Services and instances.
     #[serde(flatten)]
     pub(crate) status: Status,
+}
+
+/// What was in force last, and is again because the files cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastGood {
+    /// Which: it grows with each configuration that is put into force.
+    pub(crate) generation: u64,
+    /// When it was kept: milliseconds since 1970.
+    pub(crate) kept_at_ms: u64,
+    /// What is wrong with the files.
+    pub(crate) why: String,
 }
 
 /// A listener of the edge.

@@ -14,6 +14,7 @@
 
 mod certificates;
 mod files;
+pub(crate) mod last_good;
 mod listeners;
 mod log;
 mod plan;
@@ -32,10 +33,11 @@ use tokio::task::JoinHandle;
 use tutti_core::ServiceName;
 use tutti_core::time::SystemClock;
 use tutti_host::{Host, Report, Shutdown, Trigger};
-use tutti_model::{LoadOptions, Loaded};
+use tutti_model::LoadOptions;
 use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::Handle;
 
+use self::last_good::{Definition, Keeper};
 use self::upgrade::{Heir, Inherited, Predecessors};
 use crate::control::wire::{Listening, Outcome, Overview, UpRequest};
 
@@ -54,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) stays: bool,
     /// Why there can be no upgrade.
     pub(crate) keeps: Option<&'static str>,
+    /// What is in force at first is not kept for a start without the files: it is there for one command.
+    pub(crate) one_off: bool,
 }
 
 /// How the end came.
@@ -77,6 +81,7 @@ pub(crate) struct Engine {
     reloader: Arc<reload::Reloader>,
     heir: watch::Receiver<Option<Arc<Heir>>>,
     predecessors: Arc<Predecessors>,
+    keeper: Arc<Keeper>,
     started_at: SystemTime,
 }
 
@@ -97,16 +102,23 @@ impl Engine {
     /// Starts every role; services are started by [`Engine::up`], or taken over from another process. On an error whatever was
     /// started has been stopped.
     pub(crate) async fn start(
-        loaded: Loaded,
+        definition: Definition,
         settings: Settings,
         mut inherited: Option<Inherited>,
     ) -> anyhow::Result<Self> {
         let started_at = SystemTime::now();
         let raised = files::raise();
         let soft_files = inherited.as_ref().map_or(raised, |inherited| inherited.soft_files);
-        let application = Arc::new(loaded.application);
+        let Definition { loaded, kept } = definition;
+        let (mut application, origin) = (loaded.application, loaded.origin);
         let data = data_dir(&settings, inherited.as_mut())?;
         log::log_to(&data)?;
+        if let Some(kept) = &kept {
+            kept.place(data.path(), &mut application.routing)?;
+        }
+        let application = Arc::new(application);
+        let origin = (kept.is_none() && !settings.one_off).then_some(origin);
+        let keeper = Keeper::new(data.path(), kept.map(|kept| kept.told));
         let store = SqliteStore::open(&data, tutti_store::Options::default(), Arc::new(SystemClock::new()))?;
         let store = Arc::new(store);
         // Services may take as long to stop as their grace periods say; the second Ctrl-C is for those who cannot wait.
@@ -119,6 +131,8 @@ impl Engine {
         let predecessors = Arc::<Predecessors>::default();
         let roles = roles::Roles {
             application,
+            origin,
+            keeper: Arc::clone(&keeper),
             data,
             store: Arc::clone(&store),
             settings,
@@ -138,9 +152,18 @@ impl Engine {
             }
         });
         match started {
-            Ok((supervisor, reloader)) => {
-                Ok(Self { trigger, asked, host, store, supervisor, reloader, heir, predecessors, started_at })
-            }
+            Ok((supervisor, reloader)) => Ok(Self {
+                trigger,
+                asked,
+                host,
+                store,
+                supervisor,
+                reloader,
+                heir,
+                predecessors,
+                keeper,
+                started_at,
+            }),
             Err(error) => {
                 trigger.abort();
                 let _ = host.await;
@@ -158,6 +181,11 @@ impl Engine {
     /// Where the edge listens.
     pub(crate) fn listeners(&self) -> Vec<Listening> {
         self.reloader.listeners()
+    }
+
+    /// Whether the files are in force, and are kept.
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     /// When this process started, in microseconds since 1970.
@@ -180,6 +208,7 @@ impl Engine {
             services = self.supervisor.with_dependencies(&services);
         }
         let settled = self.supervisor.settled(&services).await;
+        self.keeper.tried().await;
         Ok(Outcome { good: settled.good, bad: settled.bad })
     }
 
@@ -257,6 +286,8 @@ fn overview(application: &tutti_model::app::Application, started_at: SystemTime)
         started_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
         listeners: Vec::new(),
         edge_generation: 0,
+        last_good: None,
+        not_kept: None,
         status: tutti_supervisor::Status::default(),
     }
 }

@@ -3,17 +3,19 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{Mutex, MutexGuard};
-use tutti_model::LoadOptions;
 use tutti_model::app::Application;
+use tutti_model::{LoadOptions, Origin};
 use tutti_ports::routing::Routing;
 use tutti_supervisor::{Handle, Reloaded, SupervisorError};
 
+use super::last_good::Keeper;
 use super::{certificates, listeners, plan};
-use crate::control::wire::{Listening, Plan, Reload};
+use crate::control::wire::{LastGood, Listening, Plan, Reload};
 
 /// What is needed to take changed files into force.
 pub(super) struct Reloader {
     rooms: Rooms,
+    keeper: Arc<Keeper>,
     /// Where the edge listens, for people.
     listeners: RwLock<Vec<Listening>>,
     /// One reload at a time.
@@ -61,12 +63,20 @@ struct Now {
 }
 
 /// The files say what is in force, and nothing else is taken into force as long as this is there.
-pub(super) struct Unchanged<'a>(MutexGuard<'a, Now>);
+pub(super) struct Unchanged<'a> {
+    now: MutexGuard<'a, Now>,
+    kept: Option<LastGood>,
+}
 
 impl Unchanged<'_> {
     /// How the files were read.
     pub(super) fn options(&self) -> &LoadOptions {
-        &self.0.options
+        &self.now.options
+    }
+
+    /// What was kept is in force, and not what the files say.
+    pub(super) fn kept(&self) -> Option<&LastGood> {
+        self.kept.as_ref()
     }
 }
 
@@ -74,15 +84,21 @@ impl Unchanged<'_> {
 struct Read {
     now: Now,
     plan: Plan,
+    origin: Origin,
 }
 
 impl Reloader {
     /// `options` is how the running application was loaded.
-    pub(super) fn new(rooms: Rooms, options: &LoadOptions, application: Arc<Application>) -> Arc<Self> {
+    pub(super) fn new(
+        rooms: Rooms,
+        options: &LoadOptions,
+        application: Arc<Application>,
+        keeper: Arc<Keeper>,
+    ) -> Arc<Self> {
         let shown = listeners::listening(&application.routing, &rooms.proxy.describe().listeners);
         let options = LoadOptions { profiles: profiles(options), ..options.clone() };
         let now = Now { options, application };
-        Arc::new(Self { rooms, listeners: RwLock::new(shown), now: Mutex::new(now) })
+        Arc::new(Self { rooms, keeper, listeners: RwLock::new(shown), now: Mutex::new(now) })
     }
 
     /// Where the edge listens, for people.
@@ -93,6 +109,11 @@ impl Reloader {
     /// Whether the files say what is in force; else why that is not known, or that they do not.
     pub(super) async fn unchanged(&self) -> Result<Unchanged<'_>, String> {
         let now = self.now.lock().await;
+        let kept = self.keeper.resumed();
+        if kept.is_some() {
+            // It is what was kept, whatever the files say.
+            return Ok(Unchanged { now, kept });
+        }
         let read = read(&now, now.options.clone()).await;
         let read = read.map_err(|error| {
             format!("the files cannot be read as they are: {}", tutti_core::error::chain(&error))
@@ -102,7 +123,7 @@ impl Reloader {
                         and then the upgrade is possible"
                 .to_owned());
         }
-        Ok(Unchanged(now))
+        Ok(Unchanged { now, kept })
     }
 
     /// What [`Reloader::reload`] would change.
@@ -129,6 +150,7 @@ impl Reloader {
         let shown = listeners::listening(new, &self.rooms.proxy.describe().listeners);
         *self.listeners.write().unwrap_or_else(PoisonError::into_inner) = shown;
         *now = read.now;
+        self.keeper.keep(read.origin, Arc::clone(&now.application)).await;
         let edge_generation = self.rooms.proxy.settled().await;
         Ok(Reload { services: reloaded, plan: read.plan, edge_generation })
     }
@@ -141,7 +163,8 @@ async fn read(now: &Now, mut options: LoadOptions) -> Result<Read, SupervisorErr
     let used = options.clone();
     let loaded = tokio::task::spawn_blocking(move || tutti_model::load(&options)).await;
     let loaded = loaded.map_err(|_| SupervisorError::Closed)?;
-    let application = Arc::new(loaded.map_err(|problems| refused(problems.render(false)))?.application);
+    let loaded = loaded.map_err(|problems| refused(problems.render(false)))?;
+    let (application, origin) = (Arc::new(loaded.application), loaded.origin);
     if application.folder != now.application.folder {
         return Err(refused(format!(
             "what runs here belongs to {}; give the other project a --data-dir of its own",
@@ -150,7 +173,7 @@ async fn read(now: &Now, mut options: LoadOptions) -> Result<Read, SupervisorErr
     }
     let reloaded = Reloaded::between(&now.application, &application);
     let plan = plan::plan(&now.application, &application, &reloaded);
-    Ok(Read { now: Now { options: used, application }, plan })
+    Ok(Read { now: Now { options: used, application }, plan, origin })
 }
 
 fn refused(why: String) -> SupervisorError {

@@ -10,6 +10,7 @@ use tutti_core::metrics::Page;
 use tutti_core::random::Rng;
 use tutti_core::time::SystemClock;
 use tutti_host::{Host, OnEnd};
+use tutti_model::Origin;
 use tutti_model::app::Application;
 use tutti_net::listen::FileHold;
 use tutti_net::{Drainer, Listener};
@@ -24,6 +25,7 @@ use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::{Deps, Handle, Supervisor};
 use tutti_trust::Trust;
 
+use super::last_good::Keeper;
 use super::reload::{Reloader, Rooms};
 use super::upgrade::{self, Heir, Inherited, Predecessors, Upgrader};
 use super::{Settings, certificates, overview};
@@ -32,6 +34,9 @@ use crate::control::{Api, bind, serve, socket_path};
 /// What the roles are made of.
 pub(super) struct Roles {
     pub(super) application: Arc<Application>,
+    /// What it was read from, if it was read from the files.
+    pub(super) origin: Option<Origin>,
+    pub(super) keeper: Arc<Keeper>,
     pub(super) data: DataDir,
     pub(super) store: Arc<SqliteStore>,
     pub(super) settings: Settings,
@@ -64,7 +69,7 @@ impl Roles {
     /// Starts every role in the order of need. With an inheritance the services are taken over when everything else is there, and whoever
     /// gave it has let go when this returns.
     pub(super) async fn start(
-        self,
+        mut self,
         host: &mut Host,
         mut inherited: Option<Inherited>,
     ) -> anyhow::Result<(Handle, Arc<Reloader>)> {
@@ -77,7 +82,12 @@ impl Roles {
         let deps = Deps::new(catalog, Arc::new(proxy.clone()), Arc::new(proxy.clone()));
         let (work, supervisor) = self.supervisor(deps, inherited.as_mut(), &proxy).await?;
         let rooms = Rooms { supervisor: supervisor.clone(), proxy: proxy.clone(), trust: Arc::clone(&trust) };
-        let reloader = Reloader::new(rooms, &self.settings.options, Arc::clone(&self.application));
+        let reloader = Reloader::new(
+            rooms,
+            &self.settings.options,
+            Arc::clone(&self.application),
+            Arc::clone(&self.keeper),
+        );
         let made = Made { registry, trust, proxy, supervisor, reloader };
         let listener = self.control_socket(inherited.as_mut())?;
         let file = listener.file();
@@ -91,6 +101,7 @@ impl Roles {
             inherited.taken(&made.proxy, &made.registry, &self.predecessors).await?;
             file.iter().for_each(FileHold::own);
         }
+        self.keep(host, &made).await?;
         // After the other process has let go: what it may ask of us from then on is heard here.
         host.start("upgrade", OnEnd::Shutdown, |ready, shutdown| async move {
             ready.ready();
@@ -99,6 +110,24 @@ impl Roles {
         })
         .await?;
         Ok((made.supervisor, made.reloader))
+    }
+
+    /// Keeps what is in force now, and from now on.
+    async fn keep(&mut self, host: &mut Host, made: &Made) -> anyhow::Result<()> {
+        if let Some(origin) = self.origin.take() {
+            self.keeper.begin(origin, Arc::clone(&self.application));
+        }
+        let (keeper, proxy) = (Arc::clone(&self.keeper), made.proxy.clone());
+        host.start("last good", OnEnd::Continue, |ready, shutdown| async move {
+            ready.ready();
+            tokio::select! {
+                () = shutdown.drain() => {}
+                never = keeper.run(&proxy) => match never {},
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(())
     }
 
     /// What can be handed over to another process, and by what it is told.
@@ -128,7 +157,7 @@ impl Roles {
         let (store, registry, trust) =
             (Arc::clone(&self.store), Arc::clone(&made.registry), Arc::clone(&made.trust));
         let (proxy, described) = (made.proxy.clone(), made.proxy.clone());
-        let supervisor = made.supervisor.clone();
+        let (supervisor, keeper) = (made.supervisor.clone(), Arc::clone(&self.keeper));
         Api {
             overview: overview(&self.application, self.started_at),
             supervisor: made.supervisor.clone(),
@@ -139,6 +168,7 @@ impl Roles {
                 registry.metrics().show(page);
                 supervisor.metrics().show(page);
                 trust.metrics().show(page);
+                keeper.metrics(page);
             }),
             listeners: Box::new(move || shown.listeners()),
             reload: Box::new(move |options| {
@@ -151,6 +181,7 @@ impl Roles {
             }),
             trust: Arc::clone(&made.trust),
             proxy: made.proxy.clone(),
+            keeper: Arc::clone(&self.keeper),
             routes: Box::new(move || serde_json::to_value(described.describe()).unwrap_or_default()),
             upgrade: ask,
             taken_over: {

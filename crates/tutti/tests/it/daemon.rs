@@ -139,7 +139,7 @@ fn the_control_socket_is_for_its_owner_alone() {
 
 /// Runs the program in a mount namespace of its own, after a shell line that has `$0` as the project's folder; `None`
 /// when the system gives no such namespace.
-fn mounted(app: &App, mount: &str, args: &[&str]) -> Option<crate::app::Said> {
+pub fn mounted(app: &App, mount: &str, args: &[&str]) -> Option<crate::app::Said> {
     let line = format!("{mount} || exit 77; cd \"$0\" && exec \"$@\"");
     let mut command = Command::new("unshare");
     app.surround(&mut command);

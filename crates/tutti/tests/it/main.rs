@@ -24,6 +24,7 @@ mod failing;
 mod files;
 mod gateway;
 mod interop;
+mod last_good;
 mod logs;
 mod long;
 mod operate;

@@ -28,6 +28,8 @@ use tutti_net::Link;
 use tutti_proxy::handover::{Front, OpenDoor};
 use tutti_supervisor::Estate;
 
+use crate::control::wire::LastGood;
+
 pub(crate) use heir::{Heir, Signals};
 pub(crate) use new::{Inherited, take_over};
 pub(crate) use old::Ask;
@@ -89,6 +91,9 @@ struct Offer {
     soft_files: Option<u64>,
     /// The old process stays, for a shell or a service manager that waits for it: its end is to be ours.
     stays: bool,
+    /// What was kept is in force, and not what the files say. Who does not know of this reads the files, and says that they cannot be used.
+    #[serde(default)]
+    kept: Option<LastGood>,
 }
 
 /// What the new process answers.

@@ -1,6 +1,7 @@
 //! The side that takes over. It touches nothing before the old process has said that it does not come back: until then it may fail, and nobody notices.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tutti_core::InstanceId;
 use tutti_core::time::SystemClock;
+use tutti_model::LoadOptions;
 use tutti_model::app::Application;
 use tutti_net::Link;
 use tutti_ports::catalog::Catalog;
@@ -15,6 +17,8 @@ use tutti_proxy::handover::Front;
 use tutti_supervisor::{Deps, Handle, Supervisor};
 
 use super::{FORM, Hello, Offer, Predecessors, ServicesGiven, Word, hear, say};
+use crate::control::wire::LastGood;
+use crate::engine::last_good::Definition;
 use crate::engine::{Ended, Engine, Settings};
 use crate::exit;
 
@@ -46,8 +50,8 @@ pub(crate) async fn take_over(socket: OwnedFd) -> anyhow::Result<i32> {
     let link = Link::of(socket)?;
     let link = Arc::new(link);
     let begun = async {
-        let (loaded, settings, inherited) = begin(&link).await?;
-        Engine::start(loaded, settings, Some(inherited)).await
+        let (definition, settings, inherited) = begin(&link).await?;
+        Engine::start(definition, settings, Some(inherited)).await
     };
     let engine = match begun.await {
         Ok(engine) => engine,
@@ -72,20 +76,17 @@ pub(crate) async fn take_over(socket: OwnedFd) -> anyhow::Result<i32> {
 }
 
 /// The conversation, to the sockets of the edge.
-async fn begin(link: &Arc<Link>) -> anyhow::Result<(tutti_model::Loaded, Settings, Inherited)> {
+async fn begin(link: &Arc<Link>) -> anyhow::Result<(Definition, Settings, Inherited)> {
     let Some((Word::Offer(offer), _)) = hear(link).await? else {
         anyhow::bail!("the old process does not say what this is about");
     };
-    let Offer { form, pid, version, data_dir, options, command, rebuild, soft_files, stays } = *offer;
+    let Offer { form, pid, version, data_dir, options, command, rebuild, soft_files, stays, kept } = *offer;
     let ours = env!("CARGO_PKG_VERSION");
     anyhow::ensure!(
         form == FORM,
         "version {version} speaks of upgrades in form {form}, and version {ours} in form {FORM}"
     );
-    let loaded = tutti_model::load(&options);
-    let loaded = loaded.map_err(|problems| {
-        anyhow::anyhow!("version {ours} has problems with the files:\n{}", problems.render(false))
-    })?;
+    let definition = definition(&data_dir, &options, kept)?;
     let (layout, state) = (tutti_store::dir::FORMAT, tutti_store::sqlite::FORMAT);
     let hello = Hello { form: FORM, version: ours.to_owned(), layout, state };
     say(link, &Word::Hello(hello), &[]).await?;
@@ -95,7 +96,8 @@ async fn begin(link: &Arc<Link>) -> anyhow::Result<(tutti_model::Loaded, Setting
     let mut descriptors = descriptors.into_iter();
     let (lock, control) = (descriptors.next(), descriptors.next());
     let front = Some((given.front, descriptors.collect()));
-    let settings = Settings { data_dir, command, rebuild, options, stays: false, keeps: None };
+    let settings =
+        Settings { data_dir, command, rebuild, options, stays: false, keeps: None, one_off: false };
     let inherited = Inherited {
         link: Arc::clone(link),
         pid,
@@ -108,7 +110,25 @@ async fn begin(link: &Arc<Link>) -> anyhow::Result<(tutti_model::Loaded, Setting
         instances: Vec::new(),
         predecessors: Vec::new(),
     };
-    Ok((loaded, settings, inherited))
+    Ok((definition, settings, inherited))
+}
+
+/// What is in force in the old process: what the files say, or what was kept.
+fn definition(data_dir: &Path, options: &LoadOptions, kept: Option<LastGood>) -> anyhow::Result<Definition> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let Some(LastGood { generation, why, .. }) = kept else {
+        let loaded = tutti_model::load(options).map_err(|problems| {
+            anyhow::anyhow!("version {ours} has problems with the files:\n{}", problems.render(false))
+        })?;
+        return Ok(Definition::of(loaded));
+    };
+    let definition = Definition::resume(data_dir, None, why)?;
+    let found = definition.kept.as_ref().map(|kept| kept.told.generation);
+    anyhow::ensure!(
+        found == Some(generation),
+        "the last good configuration is not generation {generation}, which is in force"
+    );
+    Ok(definition)
 }
 
 impl Inherited {

@@ -16,7 +16,7 @@ use tutti_proxy::Patience;
 use tutti_store::{DataDir, SqliteStore};
 use tutti_supervisor::{Handed, Handle, SupervisorError};
 
-use super::super::reload::Reloader;
+use super::super::reload::{Reloader, Unchanged};
 use super::candidate::{Candidate, readable};
 use super::{
     FORM, FrontGiven, Heir, Hello, Offer, Predecessors, ServicesGiven, UpgradeError, Word, hear, say,
@@ -147,7 +147,7 @@ impl Parts {
         let binary = upgrade.binary.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         tracing::info!(?binary, "an upgrade begins");
         let (mut candidate, link) = Candidate::start(&binary).map_err(UpgradeError::Failed)?;
-        let taken = self.hand_over(&link, files.options(), within).await;
+        let taken = self.hand_over(&link, &files, within).await;
         match taken {
             Ok((version, handed)) => {
                 let heir = Heir::new(candidate.let_go(), version, link);
@@ -180,7 +180,7 @@ impl Parts {
     async fn hand_over(
         &self,
         link: &Link,
-        options: &tutti_model::LoadOptions,
+        files: &Unchanged<'_>,
         within: impl Fn(Duration) -> Duration,
     ) -> Result<(String, Handed), Why> {
         let offer = Offer {
@@ -188,7 +188,8 @@ impl Parts {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             data_dir: self.data.path().to_owned(),
-            options: options.clone(),
+            options: files.options().clone(),
+            kept: files.kept().cloned(),
             command: self.settings.command.to_owned(),
             rebuild: self.settings.rebuild,
             soft_files: self.soft_files,
