@@ -178,7 +178,7 @@ impl Bench<'_> {
             over |= report::latency(&names, &self.latency(small)?);
         }
         if !self.args.no_memory {
-            over |= report::memory(&names, &self.memory()?);
+            over |= report::memory(&self.memory()?);
         }
         println!("\n{} peers measured, {skipped} skipped", self.running.len().saturating_sub(1));
         Ok(if over { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -246,25 +246,32 @@ impl Bench<'_> {
     }
 
     /// Resident bytes at 0, 1,000 and 10,000 idle connections.
-    fn memory(&self) -> Result<Vec<[u64; 3]>> {
+    fn memory(&self) -> Result<Vec<(&'static str, [u64; 3])>> {
         let mut measured = Vec::new();
-        for peer in self.running {
-            let mut idle = memory::Idle::default();
-            let mut at = [0; 3];
-            for (count, place) in [0, 1_000, 10_000].into_iter().zip(&mut at) {
-                let grown = idle.grow_to(peer.ports().plain, Scenario::Small.path(), count);
-                grown.with_context(|| format!("idle connections of {}", peer.name))?;
-                std::thread::sleep(Duration::from_secs(1));
-                *place = memory::resident(peer.pid())?;
+        for (at, peer) in self.running.iter().enumerate() {
+            match idle(peer).with_context(|| format!("idle connections of {}", peer.name)) {
+                Ok(bytes) => measured.push((peer.name, bytes)),
+                Err(error) if at > 0 => println!("not measured: {error:#}"),
+                Err(error) => return Err(error),
             }
-            let open = idle.open();
-            if open < 10_000 {
-                println!("{}: only {open} of 10,000 idle connections are still open", peer.name);
-            }
-            measured.push(at);
         }
         Ok(measured)
     }
+}
+
+fn idle(peer: &Running) -> Result<[u64; 3]> {
+    let mut idle = memory::Idle::default();
+    let mut bytes = [0; 3];
+    for (count, place) in [0, 1_000, 10_000].into_iter().zip(&mut bytes) {
+        idle.grow_to(peer.ports().plain, Scenario::Small.path(), count)?;
+        std::thread::sleep(Duration::from_secs(1));
+        *place = memory::resident(peer.pid())?;
+    }
+    let open = idle.open();
+    if open < 10_000 {
+        println!("{}: only {open} of 10,000 idle connections are still open", peer.name);
+    }
+    Ok(bytes)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

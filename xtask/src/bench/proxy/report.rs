@@ -80,10 +80,10 @@ pub fn latency(names: &[&str], measured: &[Vec<[f64; 3]>]) -> bool {
 }
 
 /// Resident memory; what an idle connection costs.
-pub fn memory(names: &[&str], measured: &[[u64; 3]]) -> bool {
+pub fn memory(measured: &[(&str, [u64; 3])]) -> bool {
     println!("\n{:10}{:>12}{:>12}{:>12}{:>18}", "MiB at", "0", "1,000", "10,000", "bytes/connection");
     let mut over = false;
-    for (name, [none, some, many]) in names.iter().zip(measured) {
+    for (name, [none, some, many]) in measured {
         let mib = |bytes: &u64| *bytes as f64 / f64::from(1 << 20);
         let each = many.saturating_sub(*none) / 10_000;
         println!("{name:10}{:12.1}{:12.1}{:12.1}{each:18}", mib(none), mib(some), mib(many));
