@@ -51,25 +51,52 @@ fn general(authority: &str) -> Option<Cow<'_, str>> {
 /// The host of what nearly every client sends: lower-case names with dots between them, and a port or none. `None` for everything
 /// that wants a closer look.
 fn simple(authority: &str) -> Option<&str> {
-    let mut before = b'.';
+    let mut before = Class::Dot;
     let mut length = 0;
     for byte in authority.bytes() {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' => {}
-            b'.' if before != b'.' => {}
-            b':' => break,
-            _ => return None,
+        let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other);
+        match class {
+            Class::Label => {}
+            Class::Dot if before != Class::Dot => {}
+            Class::Colon => break,
+            Class::Dot | Class::Other => return None,
         }
-        before = byte;
+        before = class;
         length += 1;
     }
     let (host, port) = authority.split_at_checked(length)?;
     let numbered = port.strip_prefix(':').is_none_or(|digits| {
-        digits.len() <= 5
+        // Of the same length, the order of texts is that of numbers.
+        (digits.len() < 5 && !digits.is_empty() || digits.len() == 5 && digits <= "65535")
             && digits.bytes().all(|digit| digit.is_ascii_digit())
-            && digits.parse::<u16>().is_ok()
     });
-    (before != b'.' && numbered && length <= tutti_core::limits::HOST_BYTES).then_some(host)
+    (before == Class::Label && numbered && length <= tutti_core::limits::HOST_BYTES).then_some(host)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Label,
+    Dot,
+    Colon,
+    Other,
+}
+
+static CLASSES: [Class; 256] = classes();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time; the index is below 256")]
+const fn classes() -> [Class; 256] {
+    let mut classes = [Class::Other; 256];
+    let mut at = 0;
+    while at < classes.len() {
+        classes[at] = match at as u8 {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => Class::Label,
+            b'.' => Class::Dot,
+            b':' => Class::Colon,
+            _ => Class::Other,
+        };
+        at += 1;
+    }
+    classes
 }
 
 #[cfg(test)]
