@@ -152,6 +152,7 @@ codes! {
     UPSTREAM_TLS = 574, "No secure connection to the service could be made";
     UPSTREAM_TLS_FILES = 575, "TLS to a service cannot be set up with these files";
     NO_STREAM_ROUTE = 576, "No route is for the name that a client of TLS asks for";
+    CREDENTIAL_FILES = 577, "A changed file of credentials cannot be used";
     HTTP3_LISTEN = 578, "The UDP port of HTTP/3 cannot be bound";
     // 06xx: command line
     NOT_RUNNING = 601, "Nothing runs here";

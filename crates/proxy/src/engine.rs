@@ -328,9 +328,21 @@ impl Shared {
     async fn look(&self) -> Vec<Arc<Document>> {
         let mut control = self.control.lock().await;
         let version = self.certificates.as_ref().map_or(0, |certificates| certificates.version());
-        let changed = control.transports.refresh() | (version != control.certificates);
+        let (mut changed, carried) = control.transports.refresh(&self.metrics);
+        changed |= !carried.is_empty() | (version != control.certificates);
         control.certificates = version;
-        control.carriers.refresh();
+        for (name, transport) in carried {
+            for edge in control.edge.iter_mut().filter(|edge| edge.listener.name == name) {
+                Arc::make_mut(&mut edge.plan).transport = Some(Arc::clone(&transport));
+            }
+        }
+        if control.carriers.refresh(&self.metrics) {
+            let carriers = control.carriers.by_service();
+            self.in_force.set(carriers.clone());
+            control.clusters.carry(carriers);
+            changed = true;
+        }
+        control.keyrings.refresh(&self.metrics);
         if changed {
             self.publish(&mut control);
         }

@@ -15,6 +15,7 @@
 //! | [`upstream`] | endpoints with their requests under way, and each worker's connections |
 //! | [`engine`] | starts the threads, makes snapshots of routes and catalog |
 //! | [`worker`] | a thread with its runtime, sockets and connections |
+//! | [`watched`] | what is made of files, and made anew when they change |
 //! | `timers` | timers of tries, lent and used again |
 //! | `changes`, `check` | taking a configuration into force, and only looking whether it could be |
 //! | [`handover`] | sockets from one process to the next |
@@ -57,6 +58,7 @@ mod sockets;
 mod timers;
 pub mod transport;
 pub mod upstream;
+pub mod watched;
 pub mod worker;
 
 pub use changes::RouteEdit;

@@ -17,6 +17,7 @@ pub struct Metrics {
     services: Family<Red>,
     faults: Family<Counter>,
     handshakes: Family<Counter>,
+    reread: Family<Counter>,
     proxy_headers: Family<Counter>,
     /// What became of requests about which another service is asked, by service and result.
     pub external: Family<Counter>,
@@ -221,6 +222,12 @@ impl Metrics {
         self.handshakes.with(&[("listener", listener), ("result", result)]).inc();
     }
 
+    /// Counts files that have changed and were read again.
+    pub fn reread(&self, kind: &str, used: bool) {
+        let result = if used { "ok" } else { "failed" };
+        self.reread.with(&[("kind", kind), ("result", result)]).inc();
+    }
+
     /// Counts what a connection whose bytes were passed on has carried, from the client and to it.
     pub fn carried(&self, listener: &str, route: &str, (from, to): (u64, u64)) {
         for (direction, bytes) in [("in", from), ("out", to)] {
@@ -240,6 +247,11 @@ impl Metrics {
             "tutti_proxy_tls_handshakes_total",
             "TLS handshakes with clients: full, resumed, or why there was none.",
             &self.handshakes,
+        );
+        page.family(
+            "tutti_proxy_file_reloads_total",
+            "Files of certificates and credentials that have changed and were read again: ok, or failed, and what was there before stays.",
+            &self.reread,
         );
         page.family(
             "tutti_proxy_proxy_headers_total",

@@ -194,6 +194,12 @@ impl Clusters {
         }
     }
 
+    /// Says how connections begin from now on, where nothing else has changed.
+    pub fn carry(&mut self, carriers: ByService) {
+        self.carriers = carriers;
+        self.last = None;
+    }
+
     /// Makes, adjusts and takes away the gates before services, as is said of them now.
     pub fn regulate(&mut self, metrics: &Metrics) {
         self.gates.regulate(&self.policies, metrics);
@@ -358,6 +364,10 @@ impl Clusters {
         self.names.add(self.uid, &id, &addr);
         let mut made = Endpoint::new(self.uid, service, id, addr, declared.protocol, load);
         made.carrier = carrier;
+        if let Some(known) = self.endpoints.get(&key).filter(|known| known.addr == made.addr) {
+            // It is the same instance, only spoken to otherwise.
+            made.inherit(known);
+        }
         Some(Arc::new(made))
     }
 }

@@ -60,14 +60,14 @@ impl FileKeys {
         self.loaded.load().first.clone()
     }
 
-    /// Looks at the files, and reads them if one has changed; whether others are shown now.
-    pub fn refresh(&self) -> bool {
+    /// Looks at the files, and reads them if one has changed; whether others are shown now. `None`: nothing has changed.
+    pub fn refresh(&self) -> Option<bool> {
         let stamps = stamps(&self.files);
         let before = self.loaded.load_full();
         if before.stamps == stamps {
-            return false;
+            return None;
         }
-        match Loaded::read(&self.files, stamps.clone()) {
+        Some(match Loaded::read(&self.files, stamps.clone()) {
             Ok(newer) => {
                 self.loaded.store(Arc::new(newer));
                 tracing::info!(
@@ -84,7 +84,7 @@ impl FileKeys {
                 );
                 false
             }
-        }
+        })
     }
 }
 

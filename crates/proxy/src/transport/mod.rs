@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use http::HeaderValue;
+use tutti_core::code;
 use tutti_net::Transport;
 use tutti_net::tls::server::{self, ClientAuth, SetupError, Tickets};
 use tutti_net::tls::{Keys, Server, Version};
@@ -15,8 +16,9 @@ use tutti_net::transport::{Passing, Proxies};
 use tutti_ports::certificates::Certificates;
 use tutti_ports::routing::{self, Serve, Tls, TlsVersion};
 
+use crate::metrics::Metrics;
 use crate::model::sni::Finder;
-use files::FileKeys;
+use files::{FileKeys, Stamp, stamps_of};
 use keys::{Cache, ListenerKeys};
 
 /// Why a listener cannot be carried as was asked.
@@ -62,7 +64,17 @@ pub struct Book {
     files: Vec<Weak<FileKeys>>,
     /// Listeners whose clients were told of HTTP/3.
     advertised: BTreeSet<String>,
-    known: HashMap<String, (routing::Transport, bool, Arc<Transport>)>,
+    known: HashMap<String, Known>,
+}
+
+/// A transport that was compiled, and what of.
+struct Known {
+    of: routing::Transport,
+    http: bool,
+    made: Arc<Transport>,
+    files: Arc<FileKeys>,
+    /// Of the file of clients' authorities, as it was when it was last looked at.
+    clients: Vec<Stamp>,
 }
 
 impl Book {
@@ -89,22 +101,38 @@ impl Book {
             return Ok(None);
         }
         let http = matches!(listener.serve, Serve::Http(_));
-        if let Some((of, for_http, made)) = self.known.get(&listener.name)
-            && (of, *for_http) == (&listener.transport, http)
+        if let Some(known) = self.known.get(&listener.name)
+            && (&known.of, known.http) == (&listener.transport, http)
         {
-            return Ok(Some(Arc::clone(made)));
+            return Ok(Some(Arc::clone(&known.made)));
         }
+        let clients = stamps_of(clients(carried).collect());
+        let files = Arc::new(FileKeys::load(carried.tls.as_ref().map_or(&[][..], |tls| &tls.files))?);
+        let made = Arc::new(self.transport(&listener.name, carried, http, &files)?);
+        self.files.retain(|files| files.strong_count() > 0);
+        if carried.tls.as_ref().is_some_and(|tls| !tls.files.is_empty()) {
+            self.files.push(Arc::downgrade(&files));
+        }
+        let known = Known { of: carried.clone(), http, made: Arc::clone(&made), files, clients };
+        self.known.insert(listener.name.clone(), known);
+        Ok(Some(made))
+    }
+
+    fn transport(
+        &mut self,
+        listener: &str,
+        carried: &routing::Transport,
+        http: bool,
+        files: &Arc<FileKeys>,
+    ) -> Result<Transport, TransportError> {
         let quic = carried.http3.filter(|quic| http && quic.on);
         let tls = match &carried.tls {
             None => None,
-            Some(tls) => Some(Arc::new(self.tls(&listener.name, tls, (http, quic.is_some()))?)),
+            Some(tls) => Some(Arc::new(self.tls(listener, tls, (http, quic.is_some()), files)?)),
         };
         let proxies = carried.proxy_protocol.as_ref().map(proxies);
         let passthrough = (!carried.passthrough.is_empty()).then(|| passing(&carried.passthrough));
-        let validate = quic.is_some_and(|quic| quic.retry);
-        let made = Arc::new(Transport { proxies, passthrough, tls, validate });
-        self.known.insert(listener.name.clone(), (listener.transport.clone(), http, Arc::clone(&made)));
-        Ok(Some(made))
+        Ok(Transport { proxies, passthrough, tls, validate: quic.is_some_and(|quic| quic.retry) })
     }
 
     fn tls(
@@ -112,11 +140,11 @@ impl Book {
         listener: &str,
         tls: &Tls,
         (http, http3): (bool, bool),
+        files: &Arc<FileKeys>,
     ) -> Result<Server, TransportError> {
         if tls.files.is_empty() && self.certificates.is_none() {
             return Err(TransportError::NoCertificate);
         }
-        let files = Arc::new(FileKeys::load(&tls.files)?);
         let client_auth = match &tls.client_auth {
             None => ClientAuth::None,
             Some(auth) => {
@@ -132,11 +160,8 @@ impl Book {
         if !http {
             options.alpn.clear();
         }
-        self.files.retain(|files| files.strong_count() > 0);
-        if !tls.files.is_empty() {
-            self.files.push(Arc::downgrade(&files));
-        }
-        let (certificates, cache) = (self.certificates.clone(), Arc::clone(&self.cache));
+        let (certificates, cache, files) =
+            (self.certificates.clone(), Arc::clone(&self.cache), Arc::clone(files));
         let keys = Arc::new(ListenerKeys { files, certificates, cache }) as Arc<dyn Keys>;
         Server::new(keys, &options, &tickets).map_err(TransportError::Setup)
     }
@@ -178,11 +203,53 @@ impl Book {
         self.advertised.retain(|name| names.contains(&name.as_str()));
     }
 
-    /// Reads files again that have changed; whether any has.
-    pub fn refresh(&mut self) -> bool {
+    /// Reads files again that have changed; whether any has, and which listeners are carried otherwise from now on.
+    pub fn refresh(&mut self, metrics: &Metrics) -> (bool, Vec<(String, Arc<Transport>)>) {
         let files = self.files.iter().filter_map(Weak::upgrade);
-        files.fold(false, |changed, files| files.refresh() | changed)
+        let mut changed = false;
+        for renewed in files.filter_map(|files| files.refresh()) {
+            metrics.reread("certificates", renewed);
+            changed |= renewed;
+        }
+        (changed, self.clients(metrics))
     }
+
+    /// Looks at the authorities of clients. What cannot be used leaves those from before.
+    fn clients(&mut self, metrics: &Metrics) -> Vec<(String, Arc<Transport>)> {
+        let mut changed = Vec::new();
+        for (name, known) in &mut self.known {
+            let now = stamps_of(clients(&known.of).collect());
+            if known.clients != now {
+                known.clients = now;
+                changed.push((name.clone(), known.of.clone(), known.http, Arc::clone(&known.files)));
+            }
+        }
+        let mut renewed = Vec::new();
+        for (name, of, http, files) in changed {
+            let made = self.transport(&name, &of, http, &files);
+            metrics.reread("client_authorities", made.is_ok());
+            match made {
+                Ok(made) => {
+                    let made = Arc::new(made);
+                    if let Some(known) = self.known.get_mut(&name) {
+                        known.made = Arc::clone(&made);
+                    }
+                    tracing::info!(listener = name, "the authorities of clients were read again");
+                    renewed.push((name, made));
+                }
+                Err(error) => tracing::warn!(
+                    code = %code::TLS_FILES, listener = name, error = %tutti_core::error::chain(&error),
+                    "changed authorities of clients cannot be used; those from before stay in force"
+                ),
+            }
+        }
+        renewed
+    }
+}
+
+/// The file of clients' authorities, if there is one.
+fn clients(carried: &routing::Transport) -> impl Iterator<Item = &PathBuf> {
+    carried.tls.iter().filter_map(|tls| tls.client_auth.as_ref()).map(|auth| &auth.ca)
 }
 
 /// Who tells who the client is, by the PROXY protocol.

@@ -1,7 +1,8 @@
 //! How connections to a service's instances begin: with a header of the PROXY protocol, with TLS, with both in this order.
 //!
 //! The files of TLS are looked at again and again. What cannot be used (half of a renewal) is left, and what was there
-//! before stays in force; connections live on.
+//! before stays in force. Other files make another carrier, and with it other endpoints: connections that were made with the ones before
+//! finish what is under way on them, and are not used again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tutti_net::tls::client::{Client, Options, Trust};
 use tutti_net::tls::{self, Key};
 use tutti_ports::routing::{CheckCarriage, ProxyVersion, TlsVersion, Upstream, UpstreamTls};
 
+use crate::metrics::Metrics;
 use crate::transport::TransportError;
 use crate::transport::files::{self, Stamp};
 
@@ -33,12 +35,12 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    fn new(service: &ServiceName, upstream: &Upstream) -> Result<Option<Self>, TransportError> {
+    fn new(upstream: &Upstream) -> Result<Option<Self>, TransportError> {
         let proxy = upstream.proxy_protocol.map(|version| match version {
             ProxyVersion::V1 => Version::V1,
             ProxyVersion::V2 => Version::V2,
         });
-        let tls = upstream.tls.as_ref().map(|rules| Secure::new(service, rules)).transpose()?;
+        let tls = upstream.tls.as_ref().map(Secure::read).transpose()?;
         Ok((proxy.is_some() || tls.is_some()).then_some(Self { proxy, tls, checks: upstream.checks }))
     }
 
@@ -89,69 +91,14 @@ async fn begin(
 /// TLS to one service.
 #[derive(Debug)]
 struct Secure {
-    service: ServiceName,
     rules: UpstreamTls,
-    current: ArcSwap<Current>,
-}
-
-#[derive(Clone, Debug)]
-struct Current {
-    /// Of the files, as they were when they were last looked at.
-    stamps: Vec<Stamp>,
     http1: Client,
     http2: Client,
     bytes: Client,
 }
 
 impl Secure {
-    fn new(service: &ServiceName, rules: &UpstreamTls) -> Result<Self, TransportError> {
-        if rules.insecure_skip_verify {
-            tracing::warn!(
-                %service,
-                "INSECURE: the certificates of this service are not verified (insecure_skip_verify); \
-                 whoever sits in between can read and change everything"
-            );
-        }
-        let stamps = files::stamps_of(paths(rules));
-        let current = ArcSwap::from_pointee(Current::read(rules, stamps)?);
-        Ok(Self { service: service.clone(), rules: rules.clone(), current })
-    }
-
-    fn client(&self, carries: Carries) -> Client {
-        let current = self.current.load();
-        match carries {
-            Carries::Http1 => current.http1.clone(),
-            Carries::Http2 => current.http2.clone(),
-            Carries::Bytes | Carries::Sealed => current.bytes.clone(),
-        }
-    }
-
-    /// Looks at the files, and reads them if one has changed.
-    fn refresh(&self) {
-        let stamps = files::stamps_of(paths(&self.rules));
-        let current = self.current.load();
-        if current.stamps == stamps {
-            return;
-        }
-        match Current::read(&self.rules, stamps.clone()) {
-            Ok(newer) => {
-                self.current.store(Arc::new(newer));
-                tracing::info!(service = %self.service, "the files of TLS to a service were read again");
-            }
-            Err(error) => {
-                self.current.store(Arc::new(Current { stamps, ..Current::clone(&current) }));
-                tracing::warn!(
-                    code = %code::UPSTREAM_TLS_FILES, service = %self.service,
-                    error = %tutti_core::error::chain(&error),
-                    "changed files of TLS to a service cannot be used; those from before stay in force"
-                );
-            }
-        }
-    }
-}
-
-impl Current {
-    fn read(rules: &UpstreamTls, stamps: Vec<Stamp>) -> Result<Self, TransportError> {
+    fn read(rules: &UpstreamTls) -> Result<Self, TransportError> {
         let trust = match &rules.ca {
             _ if rules.insecure_skip_verify => Trust::Anybody,
             None => Trust::Machine,
@@ -166,7 +113,15 @@ impl Current {
         let options = Options { trust, server_name, key, alpn: Vec::new(), oldest: Some(oldest) };
         let bytes = Client::new(&options).map_err(TransportError::Client)?;
         let (http1, http2) = (bytes.speaking(&["http/1.1"]), bytes.speaking(&["h2"]));
-        Ok(Self { stamps, http1, http2, bytes })
+        Ok(Self { rules: rules.clone(), http1, http2, bytes })
+    }
+
+    fn client(&self, carries: Carries) -> &Client {
+        match carries {
+            Carries::Http1 => &self.http1,
+            Carries::Http2 => &self.http2,
+            Carries::Bytes | Carries::Sealed => &self.bytes,
+        }
     }
 }
 
@@ -179,7 +134,16 @@ fn paths(rules: &UpstreamTls) -> Vec<&PathBuf> {
 /// The carriers of all services that have one.
 #[derive(Debug, Default)]
 pub struct Carriers {
-    known: HashMap<ServiceName, (Upstream, Arc<Carrier>)>,
+    known: HashMap<ServiceName, Known>,
+}
+
+/// A carrier, and what it was made of.
+#[derive(Clone, Debug)]
+struct Known {
+    asked: Upstream,
+    /// Of the files, as they were when they were last looked at.
+    stamps: Vec<Stamp>,
+    carrier: Arc<Carrier>,
 }
 
 /// Carriers by service.
@@ -199,16 +163,22 @@ impl Carriers {
                 checks: upstream.checks,
                 ..Upstream::default()
             };
-            let known = self.known.get(service).filter(|(old, _)| *old == asked);
-            let carrier = match known {
-                Some((_, carrier)) => Some(Arc::clone(carrier)),
-                None => {
-                    let failed = |error| (service.clone(), Box::new(error));
-                    Carrier::new(service, upstream).map_err(failed)?.map(Arc::new)
-                }
-            };
-            if let Some(carrier) = carrier {
-                made.insert(service.clone(), (asked, carrier));
+            if let Some(known) = self.known.get(service).filter(|known| known.asked == asked) {
+                made.insert(service.clone(), known.clone());
+                continue;
+            }
+            if asked.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify) {
+                tracing::warn!(
+                    %service,
+                    "INSECURE: the certificates of this service are not verified (insecure_skip_verify); \
+                     whoever sits in between can read and change everything"
+                );
+            }
+            // Looked at before they are read: what changes in between is read once more.
+            let stamps = files::stamps_of(asked.tls.as_ref().map(paths).unwrap_or_default());
+            let failed = |error| (service.clone(), Box::new(error));
+            if let Some(carrier) = Carrier::new(&asked).map_err(failed)?.map(Arc::new) {
+                made.insert(service.clone(), Known { asked, stamps, carrier });
             }
         }
         Ok(Self { known: made })
@@ -216,14 +186,34 @@ impl Carriers {
 
     /// All of them.
     pub fn by_service(&self) -> ByService {
-        self.known.iter().map(|(service, (_, carrier))| (service.clone(), Arc::clone(carrier))).collect()
+        self.known.iter().map(|(service, known)| (service.clone(), Arc::clone(&known.carrier))).collect()
     }
 
-    /// Reads files again that have changed.
-    pub fn refresh(&self) {
-        for tls in self.known.values().filter_map(|(_, carrier)| carrier.tls.as_ref()) {
-            tls.refresh();
+    /// Reads files again that have changed; whether there are other carriers now.
+    pub fn refresh(&mut self, metrics: &Metrics) -> bool {
+        let mut changed = false;
+        for (service, known) in &mut self.known {
+            let Some(rules) = &known.asked.tls else { continue };
+            let stamps = files::stamps_of(paths(rules));
+            if known.stamps == stamps {
+                continue;
+            }
+            known.stamps = stamps;
+            let made = Carrier::new(&known.asked);
+            metrics.reread("upstream_tls", made.is_ok());
+            match made {
+                Ok(carrier) => {
+                    tracing::info!(%service, "the files of TLS to a service were read again");
+                    known.carrier = carrier.map_or_else(|| Arc::clone(&known.carrier), Arc::new);
+                    changed = true;
+                }
+                Err(error) => tracing::warn!(
+                    code = %code::UPSTREAM_TLS_FILES, %service, error = %tutti_core::error::chain(&error),
+                    "changed files of TLS to a service cannot be used; those from before stay in force"
+                ),
+            }
         }
+        changed
     }
 }
 

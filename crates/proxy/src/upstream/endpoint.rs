@@ -104,6 +104,12 @@ impl Pace {
         self.at_micros.store(u64::try_from(next.at.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Takes over what another one knows.
+    pub fn inherit(&self, other: &Self) {
+        self.mean.store(other.mean.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.at_micros.store(other.at_micros.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         self.mean.store(0, Ordering::Relaxed);
@@ -135,6 +141,14 @@ impl Endpoint {
             cold_until: AtomicU64::new(0),
             ready_since: AtomicU64::new(0),
         }
+    }
+
+    /// Takes over what another one has shown that led to the same instance.
+    pub fn inherit(&self, other: &Self) {
+        self.cost.inherit(&other.cost);
+        self.passive.inherit(&other.passive);
+        self.ready_since.store(other.ready_since.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.cold_until.store(other.cold_until.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Whether the catalog says that it takes traffic. What is remembered of an earlier life is forgotten when it begins to.

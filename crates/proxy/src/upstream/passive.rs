@@ -93,6 +93,21 @@ impl Passive {
         Some(Ejected { reason, remaining, times: self.times.load(Ordering::Relaxed) })
     }
 
+    /// Takes over what was shown of another one.
+    pub fn inherit(&self, other: &Self) {
+        let long =
+            |to: &AtomicU64, from: &AtomicU64| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        let short =
+            |to: &AtomicU32, from: &AtomicU32| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        long(&self.streaks, &other.streaks);
+        long(&self.ejected_until, &other.ejected_until);
+        short(&self.successes, &other.successes);
+        short(&self.failures, &other.failures);
+        short(&self.times, &other.times);
+        self.reason.store(other.reason.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.latency.inherit(&other.latency);
+    }
+
     /// Forgets everything: it is another life.
     pub fn clear(&self) {
         self.streaks.store(0, Ordering::Relaxed);

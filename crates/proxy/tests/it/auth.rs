@@ -19,6 +19,8 @@ use tutti_ports::routing::{
     ApiKeys, Auth, Basic, Guard, Jwt, KeyPart, KeySource, Place, RateLimit, Route, Unavailable,
 };
 
+use tutti_proxy::Options;
+
 use crate::harness::*;
 
 async fn with(edge: std::net::SocketAddr, path: &str, fields: &[(&str, &str)]) -> Response<Bytes> {
@@ -247,4 +249,59 @@ async fn what_cannot_be_read_does_not_pass_as_nothing() {
         let answer = send(tutti.edge, request.body(Body::empty()).unwrap()).await;
         assert_eq!(code(&answer), (401, "TUT0543".into()));
     }
+}
+
+#[tokio::test]
+async fn files_of_credentials_are_read_again_when_they_change() {
+    use argon2::password_hash::PasswordHasher as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (keys, users) = (dir.path().join("keys"), dir.path().join("users"));
+    let key = |name: &str, key: &str| format!("{name} blake3:{}\n", blake3::hash(key.as_bytes()).to_hex());
+    let user = |name: &str, password: &str| {
+        let params = argon2::Params::new(64, 1, 1, None).unwrap();
+        let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        let hash = argon.hash_password_with_salt(password.as_bytes(), b"0123456789abcdef").unwrap();
+        format!("{name}:{hash}\n")
+    };
+    let replace = crate::tls::replace;
+    replace(&keys, key("mobile", "one").as_bytes());
+    replace(&users, user("ada", "one").as_bytes());
+    let web = echo().await;
+    let api_key = ApiKeys { keys: BTreeMap::new(), file: Some(keys.clone()), ..api_key() };
+    let basic = Basic { file: users.clone(), realm: "r".into() };
+    let auth = Auth { api_key: Some(api_key), basic: Some(basic), ..Auth::default() };
+    let hasty = Options { certificate_look: Duration::from_millis(10), ..options() };
+    // Two routes that differ: both hear of it.
+    let other = Route { name: "other".into(), hosts: vec!["other.test".into()], ..guarded(auth.clone()) };
+    let tutti = Tutti::start(hasty, vec![guarded(auth), other], vec![passing("web", 0, web.addr)]).await;
+    let by_key = async |key: &str| with(tutti.edge, "/", &[("x-api-key", key)]).await.status().as_u16();
+    let by_password = async |password: &str| {
+        let value = format!("Basic {}", STANDARD.encode(format!("ada:{password}")));
+        with(tutti.edge, "/", &[("authorization", &value)]).await.status().as_u16()
+    };
+    assert_eq!((by_key("one").await, by_key("two").await), (200, 401));
+    assert_eq!((by_password("one").await, by_password("two").await), (200, 401));
+    // What is malformed, empty, no file or not there: nobody is turned away.
+    let reloads = |kind: &str, result: &str| {
+        format!("tutti_proxy_file_reloads_total{{kind=\"{kind}\",result=\"{result}\"}}")
+    };
+    for (count, text) in ["mobile one\n", "", "# none\n"].iter().enumerate() {
+        replace(&keys, text.as_bytes());
+        tutti.counted(&format!("{} {}", reloads("api_keys", "failed"), count + 1)).await;
+        assert_eq!((by_key("one").await, by_key("two").await), (200, 401), "{text}");
+    }
+    std::fs::remove_file(&users).unwrap();
+    std::fs::create_dir(&users).unwrap();
+    tutti.counted(&reloads("passwords", "failed")).await;
+    assert_eq!((by_password("one").await, by_password("two").await), (200, 401));
+    std::fs::remove_dir(&users).unwrap();
+    // Others are let in at once, and those who are not named any more are not, though their password was just right.
+    replace(&keys, key("mobile", "two").as_bytes());
+    replace(&users, user("ada", "two").as_bytes());
+    tutti.counted(&reloads("api_keys", "ok")).await;
+    tutti.counted(&reloads("passwords", "ok")).await;
+    assert_eq!((by_key("one").await, by_key("two").await), (401, 200));
+    assert_eq!((by_password("one").await, by_password("two").await), (401, 200));
+    let request = Request::get("/").header("host", "other.test").header("x-api-key", "two");
+    assert_eq!(send(tutti.edge, request.body(Body::empty()).unwrap()).await.status(), 200);
 }

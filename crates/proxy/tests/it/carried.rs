@@ -466,3 +466,56 @@ async fn a_header_for_a_check_names_no_client_and_plain_checks_stay_plain() {
     let tutti = start(Called { tls, checks, ..Called::default() }, AppProtocol::Http, plain.addr).await;
     assert_eq!(checked(&tutti, Carries::Http1, plain.addr).await.unwrap(), "plain");
 }
+
+#[tokio::test]
+async fn connections_that_are_kept_retire_when_their_files_change() {
+    let lab = Lab::new();
+    let required = ServerOptions {
+        client_auth: ClientAuth::Required(lab.authority.pem.clone()),
+        ..ServerOptions::default()
+    };
+    let server = server(&lab.files("a", &["a.internal"]), &required, false);
+    for protocol in [AppProtocol::Http, AppProtocol::H2c] {
+        let certificate = Some(lab.files("own", &["tutti.internal"]));
+        let tls = UpstreamTls { certificate, ..tls_to(Some(&lab.ca()), "a.internal") };
+        let hasty =
+            Options { workers: 1, certificate_look: std::time::Duration::from_millis(10), ..options() };
+        let instances = vec![speaking(protocol, "a", 1, server.addr, Health::Passing)];
+        let wanted = calling(Serve::http(vec![to("a")]), secured(tls));
+        let tutti = Tutti::applying(hasty, wanted, instances, None).await;
+        let serial = |text: &str| text.split("serial=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let first = text(&get(tutti.edge, "/").await).to_owned();
+        assert!(first.contains("client=DNS:tutti.internal"), "{first}");
+        assert_eq!(serial(text(&get(tutti.edge, "/").await)), serial(&first), "the connection is kept");
+        // Under way while the files change: it is finished where it was begun.
+        let (mut sender, body) = Body::channel(2);
+        sender.send("half".into()).await.unwrap();
+        let slow = Request::put("/slow").header("host", "h").body(body).unwrap();
+        let slow = tokio::spawn(send(tutti.edge, slow));
+        let under_way = async {
+            while tutti.handle.describe().services[0].endpoints[0].in_flight == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), under_way).await.unwrap();
+        // Half of a pair is of no use.
+        let own = lab.folder.path().join("own");
+        let stray = Authority::new();
+        let other = lab.folder.path().join("stray");
+        std::fs::create_dir_all(&other).unwrap();
+        let made = stray.files(&other, &["x"]);
+        crate::tls::replace(&own.join("cert.pem"), &std::fs::read(&made.cert).unwrap());
+        tutti.counted("tutti_proxy_file_reloads_total{kind=\"upstream_tls\",result=\"failed\"} 1").await;
+        assert!(text(&get(tutti.edge, "/").await).contains("client=DNS:tutti.internal"));
+        lab.files("own", &["renewed.internal"]);
+        tutti.counted("tutti_proxy_file_reloads_total{kind=\"upstream_tls\",result=\"ok\"}").await;
+        tutti.handle.settled().await;
+        let renewed = text(&get(tutti.edge, "/").await).to_owned();
+        assert!(renewed.contains("client=DNS:renewed.internal"), "{renewed}");
+        sender.send(" and half".into()).await.unwrap();
+        sender.finish().await.unwrap();
+        let slow = slow.await.unwrap();
+        assert!(text(&slow).contains("client=DNS:tutti.internal"), "{slow:?}");
+        assert_ne!(serial(text(&get(tutti.edge, "/").await)), serial(text(&slow)));
+    }
+}

@@ -165,6 +165,21 @@ pub fn listener(name: &str, bind: SocketAddr, serve: Serve) -> routing::Listener
 }
 
 impl Tutti {
+    /// Waits until the metrics have a line that begins so.
+    pub async fn counted(&self, line: &str) {
+        let counted = async {
+            loop {
+                let mut page = tutti_core::metrics::Page::default();
+                self.handle.metrics(&mut page);
+                if page.finish().lines().any(|one| one.starts_with(line)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(20), counted).await.is_ok(), "no line {line}");
+    }
+
     pub async fn start(options: Options, routes: Vec<Route>, instances: Vec<Instance>) -> Self {
         Self::serving(options, Serve::http(routes), instances).await
     }

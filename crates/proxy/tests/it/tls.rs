@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tutti_net::tls::Key;
 use tutti_net::tls::client::{Client, Options as ClientOptions, Trust};
 use tutti_net::{Body, h1, h2};
 use tutti_ports::certificates::{Certificates, Identity};
@@ -354,4 +355,55 @@ async fn a_listener_of_bytes_ends_tls_too() {
     let (mut stream, told) = client.connect(dial(tutti.edge).await).await.unwrap();
     assert!(!told.resumed);
     assert!(stream.read_u8().await.is_err());
+}
+
+#[tokio::test]
+async fn authorities_of_clients_are_read_again_when_they_change() {
+    let named = named("hello").await;
+    let (ours, old, new) = (Authority::new(), Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    replace(&ca, &old.pem);
+    let files = vec![ours.files(folder.path(), &["shop.test"])];
+    let client_auth = Some(ClientAuth { ca: ca.clone(), required: true });
+    let options = Options { certificate_look: Duration::from_millis(10), ..options() };
+    let routing = secure(Tls { files, client_auth, ..Tls::default() }, Serve::http(vec![to("a")]));
+    let tutti = Tutti::applying(options, routing, vec![passing("a", 1, named.addr)], None).await;
+    let showing = |authority: &Authority| {
+        let place = tempfile::tempdir().unwrap();
+        let files = authority.files(place.path(), &["client.test"]);
+        let read = |path: &Path| std::fs::read(path).unwrap();
+        let key = Some(Key::from_pem(&read(&files.cert), &read(&files.key), None).unwrap());
+        let (trust, alpn) = (Trust::Authorities(ours.pem.clone()), Vec::new());
+        Client::new(&ClientOptions { trust, server_name: "shop.test".into(), key, alpn, oldest: None })
+            .unwrap()
+    };
+    let (before, after) = (showing(&old), showing(&new));
+    let (mut kept, _) = before.connect(dial(tutti.edge).await).await.unwrap();
+    let on_kept = async |kept: &mut tutti_net::Stream| {
+        kept.write_all(b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n").await.unwrap();
+        read_until(kept, "hello").await
+    };
+    assert!(on_kept(&mut kept).await.starts_with("HTTP/1.1 200"));
+    assert!(over(&after, tutti.edge, ask("shop.test")).await.is_err());
+    // What is none, and then nothing at all: those from before stay, and it is counted.
+    replace(&ca, b"no authority");
+    tutti.counted("tutti_proxy_file_reloads_total{kind=\"client_authorities\",result=\"failed\"} 1").await;
+    std::fs::remove_file(&ca).unwrap();
+    tutti.counted("tutti_proxy_file_reloads_total{kind=\"client_authorities\",result=\"failed\"} 2").await;
+    assert_eq!(over(&before, tutti.edge, ask("shop.test")).await.unwrap().status(), 200);
+    replace(&ca, &new.pem);
+    tutti.counted("tutti_proxy_file_reloads_total{kind=\"client_authorities\",result=\"ok\"} 1").await;
+    tutti.handle.settled().await;
+    assert_eq!(over(&after, tutti.edge, ask("shop.test")).await.unwrap().status(), 200);
+    // Nobody comes in by a session that was made before, and whoever is in stays.
+    assert!(over(&before, tutti.edge, ask("shop.test")).await.is_err());
+    assert!(on_kept(&mut kept).await.starts_with("HTTP/1.1 200"));
+}
+
+/// Replaces a file, as careful people do.
+pub fn replace(path: &Path, text: &[u8]) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(&new, path).unwrap();
 }

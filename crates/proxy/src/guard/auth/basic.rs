@@ -5,6 +5,7 @@
 //! known costs as much as one that is.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,32 +23,48 @@ use tutti_ports::routing;
 
 use super::place::is_scheme;
 use super::{Denied, Identity};
+use crate::watched::{Shelf, Source, Watched};
 
 /// How long a password that was right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// The users of a route.
 pub struct Basic {
+    users: Arc<Watched<File>>,
+    turns: Semaphore,
+    waiting: AtomicUsize,
+}
+
+/// Where users stand.
+#[derive(PartialEq)]
+pub struct File(PathBuf);
+
+/// Users, and whose password was right. What is remembered is forgotten when they change: a password that is taken away is so at once.
+pub struct Users {
     users: HashMap<String, (Arc<PasswordHash>, Identity)>,
     /// What the password of an unknown user is held against.
     nobody: Arc<PasswordHash>,
     secret: [u8; 32],
     right: Mutex<HashMap<[u8; 32], Instant>>,
-    turns: Semaphore,
-    waiting: AtomicUsize,
 }
 
-impl Basic {
-    /// Compiles; reads the file.
-    pub fn compile(basic: &routing::Basic) -> Result<Self, String> {
-        let text = super::read(&basic.file)?;
+impl Source for File {
+    type Made = Users;
+    const KIND: &'static str = "passwords";
+
+    fn paths(&self) -> Vec<&PathBuf> {
+        vec![&self.0]
+    }
+
+    fn make(&self) -> Result<Users, String> {
+        let (file, text) = (self.0.display(), super::read(&self.0)?);
         let mut users = HashMap::new();
         for (at, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let wrong = |why: &str| format!("{}:{}: {why}", basic.file.display(), at + 1);
+            let wrong = |why: &str| format!("{file}:{}: {why}", at + 1);
             let (name, hash) = line.split_once(':').ok_or_else(|| wrong("a line is `NAME:HASH`"))?;
             if !hash.starts_with("$argon2") {
                 return Err(wrong(
@@ -58,15 +75,21 @@ impl Basic {
             users.insert(name.to_owned(), (Arc::new(hash), Identity::named(name, false)));
         }
         let nobody = users.values().next().map(|(hash, _)| Arc::clone(hash));
-        let nobody =
-            nobody.ok_or_else(|| format!("{} has no users, so nobody could ask", basic.file.display()))?;
+        let nobody = nobody.ok_or_else(|| format!("{file} has no users, so nobody could ask"))?;
         let rng = tutti_core::random::Rng::from_entropy();
         let mut secret = [0; 32];
         for part in secret.chunks_exact_mut(8) {
             part.copy_from_slice(&rng.next_u64().to_be_bytes());
         }
+        Ok(Users { users, nobody, secret, right: Mutex::default() })
+    }
+}
+
+impl Basic {
+    /// Compiles; reads the file.
+    pub fn compile(basic: &routing::Basic, shelf: &mut Shelf<File>) -> Result<Self, String> {
         let turns = Semaphore::new(limits::PASSWORDS_AT_ONCE);
-        Ok(Self { users, nobody, secret, right: Mutex::default(), turns, waiting: AtomicUsize::new(0) })
+        Ok(Self { users: shelf.get(File(basic.file.clone()))?, turns, waiting: AtomicUsize::new(0) })
     }
 
     /// The name and password of a request.
@@ -90,25 +113,32 @@ impl Basic {
     /// Whether the password is right.
     pub async fn identify(&self, (name, password): (String, String)) -> Result<Identity, Denied> {
         let wrong = || Denied::Unknown("the name or the password is wrong".to_owned());
-        let user = self.users.get(&name);
-        let proof = self.proof(&name, &password);
+        let users = self.users.kept();
+        let user = users.users.get(&name);
+        let proof = users.proof(&name, &password);
         if let Some((_, identity)) = user
-            && self.is_right(&proof)
+            && users.is_right(&proof)
         {
             return Ok(identity.clone());
         }
-        let hash = Arc::clone(user.map_or(&self.nobody, |(hash, _)| hash));
+        let hash = Arc::clone(user.map_or(&users.nobody, |(hash, _)| hash));
         let _waiting = Waiting::begin(&self.waiting).ok_or(Denied::Busy)?;
         let _turn = self.turns.acquire().await.map_err(|_| Denied::Busy)?;
         let verify = move || Argon2::default().verify_password(password.as_bytes(), &*hash).is_ok();
         let right = tokio::task::spawn_blocking(verify).await.unwrap_or(false);
         let (_, identity) = user.filter(|_| right).ok_or_else(wrong)?;
+        users.remember(proof);
+        Ok(identity.clone())
+    }
+}
+
+impl Users {
+    fn remember(&self, proof: [u8; 32]) {
         let mut known = self.right.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= limits::PASSWORDS_REMEMBERED {
             known.clear();
         }
         known.insert(proof, Instant::now());
-        Ok(identity.clone())
     }
 
     fn proof(&self, name: &str, password: &str) -> [u8; 32] {
@@ -152,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("users");
         std::fs::write(&file, text).unwrap();
-        Basic::compile(&routing::Basic { file, realm: "r".into() })
+        Basic::compile(&routing::Basic { file, realm: "r".into() }, &mut Shelf::default())
     }
 
     fn hash(password: &str) -> String {
@@ -168,13 +198,13 @@ mod tests {
             basic.identify((name.to_owned(), password.to_owned())).await.map(|who| who.name.to_string())
         };
         assert_eq!(ask("ada", "one").await.unwrap(), "ada");
-        assert_eq!(basic.right.lock().unwrap().len(), 1);
+        assert_eq!(basic.users.kept().right.lock().unwrap().len(), 1);
         assert_eq!(ask("ada", "one").await.unwrap(), "ada");
         // The password of another, of nobody, and one that is remembered for somebody else.
         for (name, password) in [("ada", "two"), ("bob", "one"), ("eve", "one"), ("", "one"), ("ada", "")] {
             assert!(matches!(ask(name, password).await, Err(Denied::Unknown(_))), "{name} {password}");
         }
-        assert_eq!(basic.right.lock().unwrap().len(), 1);
+        assert_eq!(basic.users.kept().right.lock().unwrap().len(), 1);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! A thread of its own fetches (the workers only read): at once when a route needs the keys, then every
 //! ten minutes, and sooner when a token names a key that is not known, but at most every ten seconds. What the issuer no longer
 //! shows is no longer used: it shows the old key and the new one together while it changes them. While it does not answer,
-//! the keys that were had last stay for a day.
+//! the keys that were had last stay for a day. Keys in a file are read again when it changes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
@@ -19,6 +20,11 @@ use tutti_core::limits;
 use tutti_net::fetch;
 use tutti_ports::catalog::View;
 use tutti_ports::routing::KeySource;
+
+use super::{basic, keys};
+use crate::metrics::Metrics;
+use crate::transport::files::{Stamp, stamps_of};
+use crate::watched::{self, Shelf};
 
 const EVERY: Duration = Duration::from_secs(600);
 const AT_MOST: Duration = Duration::from_secs(10);
@@ -34,6 +40,12 @@ pub struct Keyrings {
     runtime: Option<tokio::runtime::Handle>,
     views: Option<watch::Receiver<Arc<View>>>,
     rings: HashMap<KeySource, (Arc<Keyring>, Option<AbortHandle>)>,
+    /// Keys that stand in files, and how the files were when they were last looked at.
+    files: HashMap<PathBuf, (Weak<Keyring>, Vec<Stamp>)>,
+    /// API keys.
+    pub keys: Shelf<keys::Named>,
+    /// Users.
+    pub users: Shelf<basic::File>,
 }
 
 /// The keys of one source.
@@ -73,18 +85,13 @@ pub struct Key {
 impl Keyrings {
     /// None yet. Those to come are fetched on this runtime, from services in the catalog or from elsewhere.
     pub fn new(runtime: tokio::runtime::Handle, views: watch::Receiver<Arc<View>>) -> Self {
-        Self { runtime: Some(runtime), views: Some(views), rings: HashMap::new() }
+        Self { runtime: Some(runtime), views: Some(views), ..Self::default() }
     }
 
     /// The keys of a source.
     pub fn ring(&mut self, source: &KeySource) -> Result<Arc<Keyring>, String> {
         if let KeySource::File(path) = source {
-            // Read anew with each configuration.
-            let set = super::read(path)?;
-            let keys = parse(&set, None).map_err(|why| format!("{}: {why}", path.display()))?;
-            let generation = u64::from_be_bytes(first_eight(blake3::hash(set.as_bytes()).as_bytes()));
-            let keys = Some(Arc::new(Keys { generation, ..keys }));
-            return Ok(Arc::new(Keyring::new(State { keys, ..State::default() })));
+            return self.file(path);
         }
         if let Some((ring, _)) = self.rings.get(source) {
             return Ok(Arc::clone(ring));
@@ -100,6 +107,33 @@ impl Keyrings {
         });
         self.rings.insert(source.clone(), (Arc::clone(&ring), task));
         Ok(ring)
+    }
+
+    /// The keys in a file, read anew.
+    fn file(&mut self, path: &PathBuf) -> Result<Arc<Keyring>, String> {
+        let stamps = stamps_of(vec![path]);
+        let keys = read_file(path)?;
+        self.files.retain(|_, (ring, _)| ring.strong_count() > 0);
+        let known = self.files.get(path).and_then(|(ring, _)| ring.upgrade());
+        let ring = known.unwrap_or_else(|| Arc::new(Keyring::new(State::default())));
+        ring.take(keys);
+        self.files.insert(path.clone(), (Arc::downgrade(&ring), stamps));
+        Ok(ring)
+    }
+
+    /// Looks at files of credentials, and reads those that have changed.
+    pub fn refresh(&mut self, metrics: &Metrics) {
+        self.keys.refresh(metrics);
+        self.users.refresh(metrics);
+        for (path, (ring, before)) in &mut self.files {
+            let (Some(ring), stamps) = (ring.upgrade(), stamps_of(vec![path])) else { continue };
+            if *before == stamps {
+                continue;
+            }
+            *before = stamps;
+            let read = read_file(path);
+            watched::tell("token_keys", &[path], read.map(|keys| ring.take(keys)), metrics);
+        }
     }
 
     /// Forgets what nobody uses any more.
@@ -139,6 +173,13 @@ impl Keeper {
     }
 }
 
+fn read_file(path: &Path) -> Result<Keys, String> {
+    let set = super::read(path)?;
+    let keys = parse(&set, None).map_err(|why| format!("{}: {why}", path.display()))?;
+    let generation = u64::from_be_bytes(first_eight(blake3::hash(set.as_bytes()).as_bytes()));
+    Ok(Keys { generation, ..keys })
+}
+
 fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {
     let mut out = [0; 8];
     out.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
@@ -148,6 +189,11 @@ fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {
 impl Keyring {
     fn new(state: State) -> Self {
         Self { state: watch::channel(state).0, wanted: Notify::new() }
+    }
+
+    /// These are in force from now on.
+    fn take(&self, keys: Keys) {
+        self.state.send_modify(|state| state.keys = Some(Arc::new(keys)));
     }
 
     /// Which keys are in force; `None` if there are none.

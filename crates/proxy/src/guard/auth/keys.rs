@@ -2,9 +2,11 @@
 //!
 //! A key is looked up by its hash, and the table by a secret of the process: how long that takes says nothing about any
 //! key. Keys must be long and random (that is why a plain hash is enough); whoever chooses their own is a user with
-//! a password.
+//! a password. A file of them is read again when it changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use http::Request;
@@ -13,43 +15,67 @@ use tutti_ports::routing;
 
 use super::place::At;
 use super::{Denied, Identity};
+use crate::watched::{Shelf, Source, Watched};
 
 /// The keys of a route.
 pub struct ApiKeys {
     from: Vec<At>,
+    table: Arc<Watched<Named>>,
+}
+
+/// What keys are made of: those that are named in the configuration, and a file of more.
+#[derive(PartialEq)]
+pub struct Named {
+    keys: BTreeMap<String, String>,
+    file: Option<PathBuf>,
+}
+
+/// Keys by their hashes.
+#[derive(Default)]
+pub struct Table {
     sha256: HashMap<[u8; 32], Identity>,
     blake3: HashMap<[u8; 32], Identity>,
 }
 
-impl ApiKeys {
-    /// Compiles; reads the file.
-    pub fn compile(keys: &routing::ApiKeys) -> Result<Self, String> {
-        let from = keys.from.iter().map(At::compile).collect::<Result<_, _>>()?;
-        let mut this = Self { from, sha256: HashMap::new(), blake3: HashMap::new() };
-        for (name, hash) in &keys.keys {
-            this.add(name, hash)
+impl Source for Named {
+    type Made = Table;
+    const KIND: &'static str = "api_keys";
+
+    fn paths(&self) -> Vec<&PathBuf> {
+        self.file.iter().collect()
+    }
+
+    fn make(&self) -> Result<Table, String> {
+        let mut table = Table::default();
+        for (name, hash) in &self.keys {
+            table
+                .add(name, hash)
                 .ok_or_else(|| format!("the API key of {name:?} is not `sha256:HEX` or `blake3:HEX`"))?;
         }
-        if let Some(path) = &keys.file {
+        if let Some(path) = &self.file {
             for (at, line) in super::read(path)?.lines().enumerate() {
                 let line = line.split('#').next().unwrap_or_default().trim();
                 if line.is_empty() {
                     continue;
                 }
-                let added =
-                    line.split_once(char::is_whitespace).and_then(|(name, hash)| this.add(name, hash.trim()));
+                let added = line
+                    .split_once(char::is_whitespace)
+                    .and_then(|(name, hash)| table.add(name, hash.trim()));
                 let place = || format!("{}:{}", path.display(), at + 1);
                 added.ok_or_else(|| {
                     format!("{}: a line is `NAME sha256:HEX` or `NAME blake3:HEX`", place())
                 })?;
             }
         }
-        if this.sha256.is_empty() && this.blake3.is_empty() {
-            return Err("there are no API keys, so nobody could ask".to_owned());
+        if table.sha256.is_empty() && table.blake3.is_empty() {
+            let of = self.file.as_ref().map(|path| format!(" in {}", path.display())).unwrap_or_default();
+            return Err(format!("there are no API keys{of}, so nobody could ask"));
         }
-        Ok(this)
+        Ok(table)
     }
+}
 
+impl Table {
     fn add(&mut self, name: &str, hash: &str) -> Option<()> {
         let (kind, hex) = hash.split_once(':')?;
         let table = match kind {
@@ -61,6 +87,15 @@ impl ApiKeys {
             Some(name).filter(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()))?;
         table.insert(unhex(hex)?, Identity::named(name, true));
         Some(())
+    }
+}
+
+impl ApiKeys {
+    /// Compiles; reads the file.
+    pub fn compile(keys: &routing::ApiKeys, shelf: &mut Shelf<Named>) -> Result<Self, String> {
+        let from = keys.from.iter().map(At::compile).collect::<Result<_, _>>()?;
+        let named = Named { keys: keys.keys.clone(), file: keys.file.clone() };
+        Ok(Self { from, table: shelf.get(named)? })
     }
 
     /// The key of a request.
@@ -75,16 +110,17 @@ impl ApiKeys {
 
     /// Whose it is.
     pub fn identify(&self, key: &str) -> Result<Identity, Denied> {
+        let table = self.table.current();
         let by_sha256 = || {
             let hash = digest::digest(&digest::SHA256, key.as_bytes());
-            self.sha256.get(hash.as_ref())
+            table.sha256.get(hash.as_ref())
         };
-        let found = if self.sha256.is_empty() { None } else { by_sha256() };
+        let found = if table.sha256.is_empty() { None } else { by_sha256() };
         let found = found.or_else(|| {
-            if self.blake3.is_empty() {
+            if table.blake3.is_empty() {
                 None
             } else {
-                self.blake3.get(blake3::hash(key.as_bytes()).as_bytes())
+                table.blake3.get(blake3::hash(key.as_bytes()).as_bytes())
             }
         });
         found.cloned().ok_or_else(|| Denied::Unknown("the API key is not known".to_owned()))
@@ -108,7 +144,6 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use tutti_ports::routing::Place;
 
     // printf %s secret | sha256sum
@@ -122,7 +157,8 @@ mod tests {
             path
         });
         let keys: BTreeMap<_, _> = list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        ApiKeys::compile(&routing::ApiKeys { from: vec![Place::Header("x-api-key".into())], keys, file })
+        let keys = routing::ApiKeys { from: vec![Place::Header("x-api-key".into())], keys, file };
+        ApiKeys::compile(&keys, &mut Shelf::default())
     }
 
     #[test]

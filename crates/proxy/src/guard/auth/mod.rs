@@ -64,8 +64,9 @@ impl AuthPlan {
     /// Compiles; the text says what is wrong.
     pub fn compile(auth: &Auth, keyrings: &mut Keyrings) -> Result<Self, String> {
         let jwt = auth.jwt.as_ref().map(|jwt| Jwt::compile(jwt, keyrings)).transpose()?;
-        let api_key = auth.api_key.as_ref().map(ApiKeys::compile).transpose()?;
-        let basic = auth.basic.as_ref().map(Basic::compile).transpose()?;
+        let api_key =
+            auth.api_key.as_ref().map(|one| ApiKeys::compile(one, &mut keyrings.keys)).transpose()?;
+        let basic = auth.basic.as_ref().map(|one| Basic::compile(one, &mut keyrings.users)).transpose()?;
         let challenge = match (&jwt, &auth.basic) {
             (Some(_), _) => "Bearer".to_owned(),
             (None, Some(basic)) => {
@@ -126,8 +127,12 @@ impl Identity {
 /// Reads a file of credentials; the text says what is wrong.
 fn read(path: &std::path::Path) -> Result<String, String> {
     let failed = |why: String| format!("{} cannot be used: {why}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if size > tutti_core::limits::CREDENTIALS_FILE_BYTES {
+    let about = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
+    if !about.is_file() {
+        // A pipe would be waited for, perhaps for ever, and cannot be read again.
+        return Err(failed("it is not a file".to_owned()));
+    }
+    if about.len() > tutti_core::limits::CREDENTIALS_FILE_BYTES {
         return Err(failed(format!(
             "it is larger than {} bytes",
             tutti_core::limits::CREDENTIALS_FILE_BYTES
