@@ -162,10 +162,10 @@ impl RouteMetrics {
 pub struct ServiceMetrics(Arc<Red>);
 
 impl ServiceMetrics {
-    /// Counts an answer; 5xx is an error of the service.
-    pub fn answered(&self, status: u16, took: Duration) {
+    /// Counts an answer, and whether it is an error of the service.
+    pub fn answered(&self, status: u16, failed: bool, took: Duration) {
         self.0.answered(status, took);
-        if status >= 500 {
+        if failed {
             self.0.failed(Origin::Upstream);
         }
     }

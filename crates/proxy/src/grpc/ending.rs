@@ -13,17 +13,28 @@ use tutti_core::{Code, Origin, code};
 use tutti_net::{Body, BodyError};
 
 use super::status::{self, Status};
+use crate::model::outlier::Outcome;
+use crate::model::retry;
+use crate::phase::observe::Judge;
 
-/// A body whose failure is told in trailers, and to `broke`.
-pub fn told(body: Body, broke: Broke) -> Body {
-    if body.in_memory().is_some() { body } else { Body::boxed(Ending { body: Some(body), broke }) }
+/// A body whose failure is told in trailers, and to `broke`; how it ends is told to `judge`.
+pub fn told(body: Body, broke: Broke, judge: Option<Judge>) -> Body {
+    if body.in_memory().is_some() { body } else { Body::boxed(Ending { body: Some(body), broke, judge }) }
 }
 
-/// What has failed in the middle of a body, if something has. Shared between the body and whoever records it.
+/// What has failed in the middle of a body, if something has, and what its trailers say. Shared between the body and whoever records it.
 #[derive(Clone, Debug, Default)]
-pub struct Broke(Arc<AtomicU8>);
+pub struct Broke(Arc<Marks>);
 
-/// In the words of codes, statuses and sentences; 0 is nothing.
+#[derive(Debug, Default)]
+struct Marks {
+    /// The place in [`WAYS`] and one; 0 is nothing.
+    way: AtomicU8,
+    /// The status of the service's own trailers and one; 0 is none.
+    said: AtomicU8,
+}
+
+/// In the words of codes, statuses and sentences.
 const WAYS: [(Status, Code, &str); 4] = [
     (Status::ResourceExhausted, code::ANSWER_TOO_LARGE, "the answer is longer than the route lets through"),
     (Status::DeadlineExceeded, code::UPSTREAM_TIMEOUT, "nothing more of the answer came in time"),
@@ -34,8 +45,13 @@ const WAYS: [(Status, Code, &str); 4] = [
 impl Broke {
     /// What it was.
     pub fn fault(&self) -> Option<(Code, Origin)> {
-        let way = usize::from(self.0.load(Ordering::Relaxed)).checked_sub(1)?;
+        let way = usize::from(self.0.way.load(Ordering::Relaxed)).checked_sub(1)?;
         WAYS.get(way).map(|(_, code, _)| (*code, Origin::Upstream))
+    }
+
+    /// The status that the service has told in its trailers.
+    pub fn said(&self) -> Option<u8> {
+        self.0.said.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Notes a failure, and says what is told of it.
@@ -46,7 +62,7 @@ impl Broke {
             BodyError::Malformed(..) => 2,
             BodyError::Incomplete(_) | BodyError::Io(..) | BodyError::Http2(..) | BodyError::Aborted(_) => 3,
         };
-        self.0.store(way + 1, Ordering::Relaxed);
+        self.0.way.store(way + 1, Ordering::Relaxed);
         let mut trailers = HeaderMap::new();
         if let Some((status, code, text)) = WAYS.get(usize::from(way)) {
             status::tell(&mut trailers, *status as u8, &format!("{code}: {text}"));
@@ -59,6 +75,25 @@ struct Ending {
     /// `None` once it has failed.
     body: Option<Body>,
     broke: Broke,
+    /// `None` once it has judged.
+    judge: Option<Judge>,
+}
+
+impl Ending {
+    fn settle(&mut self, outcome: Outcome) {
+        if let Some(judge) = self.judge.take() {
+            judge.settle(outcome);
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Whoever was told that nothing comes any more does not ask; of what was given up in the middle nothing is known.
+        if self.judge.is_some() && self.body.as_ref().is_some_and(Body::is_end_stream) {
+            self.settle(Outcome::Fine);
+        }
+    }
 }
 
 impl HttpBody for Ending {
@@ -74,9 +109,25 @@ impl HttpBody for Ending {
         match ready!(Pin::new(body).poll_frame(cx)) {
             Some(Err(error)) => {
                 this.body = None;
+                match &error {
+                    // It was too long for us.
+                    BodyError::TooLarge(_) => this.judge = None,
+                    _ => this.settle(Outcome::Local),
+                }
                 Poll::Ready(Some(Ok(Frame::trailers(this.broke.note(&error)))))
             }
-            frame => Poll::Ready(frame),
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    let said = retry::grpc_status(trailers);
+                    this.broke.0.said.store(said.map_or(0, |said| said.saturating_add(1)), Ordering::Relaxed);
+                    this.settle(said.map_or(Outcome::Fine, Outcome::of_grpc));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            None => {
+                this.settle(Outcome::Fine);
+                Poll::Ready(None)
+            }
         }
     }
 
@@ -101,7 +152,7 @@ mod tests {
     async fn a_failure_is_told_in_trailers() {
         let (mut sender, body) = Body::channel(2);
         let broke = Broke::default();
-        let mut body = told(body, broke.clone());
+        let mut body = told(body, broke.clone(), None);
         sender.send(Bytes::from("half a mess")).await.unwrap();
         sender.abort("gone".into()).await.unwrap();
         assert!(body.frame().await.unwrap().unwrap().is_data());
@@ -110,7 +161,7 @@ mod tests {
             (&trailers["grpc-status"], &trailers["grpc-message"]),
             (&"14".parse().unwrap(), &"TUT0504: the answer broke off".parse().unwrap())
         );
-        assert_eq!(broke.fault(), Some((code::UPSTREAM_BROKE, Origin::Upstream)));
+        assert_eq!((broke.fault(), broke.said()), (Some((code::UPSTREAM_BROKE, Origin::Upstream)), None));
         assert!(body.is_end_stream() && body.frame().await.is_none());
     }
 }

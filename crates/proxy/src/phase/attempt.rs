@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tutti_core::{Classify as _, Kind, Origin, Retry, code};
 use tutti_net::{Body, Protocol, SendCause, SendError, Stage};
 
+use super::observe::Deferred;
 use super::{Exchange, observe, upload};
 use crate::error::Fault;
 use crate::explain::record::Timing;
@@ -32,6 +33,8 @@ pub struct Sent {
     pub response: Response<Body>,
     /// The place on a shared connection.
     pub place: Option<Place>,
+    /// What it says of its instance, if that is known at its end only.
+    pub deferred: Option<Deferred>,
 }
 
 /// A try that failed.
@@ -103,7 +106,7 @@ pub async fn once(
         let attempt = pin!(attempt(exchange, endpoint, (unsent, timing), h2, sending.idempotent));
         limit.run(&exchange.worker.timers, attempt).await
     };
-    let result = match timed {
+    let mut result = match timed {
         Ok(done) => done,
         Err(passed) => {
             let again = passed == Passed::Try && (unsent.is_some() || sending.idempotent);
@@ -123,8 +126,16 @@ pub async fn once(
             Err(Failed { fault: Box::new(fault), how: How::Late })
         }
     };
+    let (slot, began) = (sending.target.slot, limit.began.into_std());
+    if exchange.form == Form::Grpc
+        && let Ok(sent) = &mut result
+        && observe::is_open_end(&sent.response)
+    {
+        sent.deferred = Some(observe::begun(exchange.worker, slot, endpoint, began));
+        return result;
+    }
     if let Some(outcome) = outcome(&result) {
-        observe::tried(exchange.worker, sending.target.slot, endpoint, limit.began.into_std(), outcome);
+        observe::tried(exchange.worker, slot, endpoint, began, outcome);
     }
     result
 }
@@ -174,7 +185,7 @@ async fn attempt(
             let Some(request) = unsent.take() else { return Err(lost(endpoint)) };
             let sent = connection.send(request).await;
             return match sent {
-                Ok(response) => Ok(Sent { response, place: Some(place) }),
+                Ok(response) => Ok(Sent { response, place: Some(place), deferred: None }),
                 Err(error) => Err(broke(exchange, &pool, error, unsent, (false, idempotent))),
             };
         }
@@ -194,7 +205,7 @@ async fn attempt(
     };
     let Some(request) = unsent.take() else { return Err(lost(endpoint)) };
     match connection.send(request).await {
-        Ok(response) => Ok(Sent { response, place: None }),
+        Ok(response) => Ok(Sent { response, place: None, deferred: None }),
         Err(error) => Err(broke(exchange, &pool, error, unsent, (kept, idempotent))),
     }
 }

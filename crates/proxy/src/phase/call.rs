@@ -40,6 +40,14 @@ pub struct Answer {
     pub trailers: Option<HeaderMap>,
 }
 
+impl Answer {
+    /// What it says of who gave it.
+    fn outcome(&self) -> Outcome {
+        let status = self.response.status().as_u16();
+        observe::said(status, self.trailers.as_ref().unwrap_or(self.response.headers()))
+    }
+}
+
 /// Why there is no answer, for whoever runs this.
 pub type NoAnswer = String;
 
@@ -51,7 +59,10 @@ pub async fn call(worker: &Worker, question: &Question) -> Result<Answer, NoAnsw
     let answer = asked.unwrap_or_else(|_| Err(late()));
     if let Some(cluster) = worker.snapshot().clusters.get(question.target.slot) {
         match &answer {
-            Ok(answer) => cluster.metrics.answered(answer.response.status().as_u16(), began.elapsed()),
+            Ok(answer) => {
+                let failed = answer.outcome() != Outcome::Fine;
+                cluster.metrics.answered(answer.response.status().as_u16(), failed, began.elapsed());
+            }
             Err(_) => cluster.metrics.unanswered(Some(began.elapsed())),
         }
     }
@@ -71,8 +82,7 @@ async fn tries(worker: &Worker, question: &Question) -> Result<Answer, NoAnswer>
         let began = Instant::now();
         let why = match once(worker, question, &chosen).await {
             Ok(answer) => {
-                let outcome = Outcome::of(answer.response.status().as_u16());
-                observe::tried(worker, slot, &endpoint, began.into_std(), outcome);
+                observe::tried(worker, slot, &endpoint, began.into_std(), answer.outcome());
                 return Ok(answer);
             }
             Err(why) => why,

@@ -12,6 +12,7 @@ use tutti_core::{Code, Origin, code};
 use tutti_net::body::{Seen, Watch};
 use tutti_net::{Body, ConnectionInfo, Protocol, Refusal, upgrade};
 
+use super::observe::Deferred;
 use super::respond::Switched;
 use super::upload::Progress;
 use crate::access_log::line::Line;
@@ -21,6 +22,7 @@ use crate::explain::record::{Record, Text, Trail, Trouble};
 use crate::grpc::ending::Broke;
 use crate::guard::Guarded;
 use crate::metrics::{Metrics, ServiceMetrics};
+use crate::model::outlier::Outcome;
 use crate::model::trace::Context;
 use crate::resilience::gate::Permit;
 use crate::snapshot::plan::{ListenerPlan, RoutePlan};
@@ -176,6 +178,10 @@ pub struct Entry {
     pub over: Option<Arc<AtomicBool>>,
     /// What has failed in the middle of an answer of gRPC, which was told in trailers.
     pub broke: Option<Broke>,
+    /// The status of gRPC in the head of the service's answer.
+    pub said: Option<u8>,
+    /// What the answer says of its instance, if that is known at its end only.
+    pub deferred: Option<Deferred>,
     /// The status that was answered; until then, the client's leaving is what happened.
     pub status: u16,
     /// Bytes of a tunnel, from and to the client.
@@ -243,6 +249,8 @@ impl Entry {
             fault: None,
             over: None,
             broke: None,
+            said: None,
+            deferred: None,
             status: CLIENT_GONE,
             tunnelled: (0, 0),
             seen: None,
@@ -306,19 +314,25 @@ impl Entry {
             (now.saturating_duration_since(self.started), self.trail.tries().get(self.tried));
         let took = first.map(|one| whole.saturating_sub(Duration::from_micros(u64::from(one.began_us))));
         match became {
-            Ok(status) => service.answered(status, took.unwrap_or(whole)),
+            Ok(status) => service.answered(status, self.has_failed(status), took.unwrap_or(whole)),
             Err(Origin::Upstream) => service.unanswered(took),
             // A client that leaves, or what we refuse, says nothing of the service.
             Err(Origin::Client | Origin::Us) => {}
         }
     }
 
+    /// Whether an answer with this status is an error of the service's own.
+    fn has_failed(&self, status: u16) -> bool {
+        let said = self.broke.as_ref().and_then(Broke::said).or(self.said);
+        status >= 500 || said.is_some_and(|said| Outcome::of_grpc(said) != Outcome::Fine)
+    }
+
     /// Counts it at its route and its service.
     fn count(&mut self, now: Instant) {
         let duration = now.saturating_duration_since(self.started);
         let blamed = self.fault.map(|(_, origin)| origin);
-        // What a service answers with 5xx is its error, though nothing has failed on the way.
-        let own = (self.status >= 500 && self.trail.slot != 0).then_some(Origin::Upstream);
+        // What a service answers with 5xx, or a status of gRPC like it, is its error, though nothing has failed on the way.
+        let own = (self.has_failed(self.status) && self.trail.slot != 0).then_some(Origin::Upstream);
         let metrics = match &self.route {
             Some(route) => &route.metrics,
             None => &*self.listener.unmatched,

@@ -10,13 +10,15 @@ use tutti_net::tunnel::{Tunnelled, tunnel};
 use tutti_net::{Body, Stream, upgrade};
 
 use super::identify::REQUEST_ID;
+use super::observe::Judge;
 use super::record::Entry;
 use super::{Exchange, Stop, content};
 use crate::error::Fault;
 use crate::grpc;
 use crate::grpc::ending::{self, Broke};
 use crate::metrics::Metrics;
-use crate::model::headers;
+use crate::model::outlier::Outcome;
+use crate::model::{headers, retry};
 use crate::page::{self, Form};
 use crate::resilience::cut;
 use crate::snapshot::plan::RoutePlan;
@@ -62,6 +64,8 @@ fn grpc(
     if !page::is_grpc(response.headers()) {
         return Ok(response);
     }
+    exchange.entry.said = retry::grpc_status(response.headers());
+    let judge = judge(exchange);
     // Before its failure could be seen: what is too long is a failure, too.
     if let Some(plan) = &route.content {
         response = content::hold(exchange, plan, response)?;
@@ -70,12 +74,21 @@ fn grpc(
         response.headers_mut().remove(header::CONTENT_LENGTH);
         let broke = Broke::default();
         exchange.entry.broke = Some(broke.clone());
-        response = response.map(|body| ending::told(body, broke));
+        response = response.map(|body| ending::told(body, broke, judge));
+    } else if let Some(judge) = judge {
+        judge.settle(Outcome::Fine);
     }
     Ok(match exchange.web.filter(|_| route.web) {
         Some(web) => web.response(response),
         None => response,
     })
+}
+
+/// Who judges the instance by the end of its answer, unless that is known by now, or the answer will not be the service's own.
+fn judge(exchange: &mut Exchange<'_>) -> Option<Judge> {
+    let deferred = exchange.entry.deferred.take().filter(|_| !exchange.struck)?;
+    let endpoint = exchange.entry.chosen.as_ref()?.endpoint();
+    Judge::new(exchange.worker, deferred, endpoint, exchange.deadline)
 }
 
 /// An answer of our own in the form that the client reads: to gRPC a redirect or a page is a status.

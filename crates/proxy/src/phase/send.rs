@@ -74,6 +74,7 @@ pub async fn to(
         let failed = match result {
             Ok(sent) => {
                 exchange.entry.place = sent.place;
+                exchange.entry.deferred = sent.deferred;
                 let again = wanted(policy, idempotent, &sent.response)
                     .and_then(|pause| round.afford(exchange, &sending, policy, pause))
                     .and_then(|pause| Some((pause, kept.as_ref()?.again()?)));
@@ -154,7 +155,10 @@ pub fn is_overload(response: &Response<Body>) -> bool {
 /// What a limit that is found out learns of a try.
 fn learn(exchange: &mut Exchange<'_>, began: Option<Instant>, result: &Result<Sent, Failed>) {
     let (Some(permit), Some(began)) = (&mut exchange.entry.permits.upstream, began) else { return };
-    let overloaded = |sent: &Sent| matches!(sent.response.status().as_u16(), 429 | 503 | 504);
+    let overloaded = |sent: &Sent| {
+        matches!(sent.response.status().as_u16(), 429 | 503 | 504)
+            || matches!(retry::grpc_status(sent.response.headers()), Some(4 | 8 | 14))
+    };
     permit.learn(began.elapsed(), result.as_ref().is_ok_and(|sent| !overloaded(sent)));
 }
 

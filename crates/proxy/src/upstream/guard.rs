@@ -41,6 +41,8 @@ pub struct Seen {
     pub outcome: Outcome,
     /// When it began, by the engine's clock.
     pub began: Duration,
+    /// How long the answer's head took.
+    pub took: Duration,
     /// When it ended.
     pub now: Duration,
 }
@@ -87,7 +89,7 @@ impl Guard {
             tell(endpoint, news);
         }
         if watches_rates(rules) {
-            endpoint.passive.count(seen.outcome, seen.now.saturating_sub(seen.began), seen.now);
+            endpoint.passive.count(seen.outcome, seen.took, seen.now);
             if self.is_time(rules, seen.now) {
                 self.look(cluster, seen.now, tell);
             }

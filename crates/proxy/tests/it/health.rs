@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use http::Response;
+use bytes::Bytes;
+use http::{HeaderMap, Response};
 use tutti_net::Body;
-use tutti_ports::catalog::Health;
+use tutti_ports::catalog::{AppProtocol, Health};
 use tutti_ports::routing::{
-    Algorithm, Balance, Breaker, LatencyRule, Outlier, Rate, Routing, Serve, Upstream as Policy,
+    Algorithm, Backend, Balance, Breaker, LatencyRule, Outlier, Rate, Route, Routing, Serve,
+    Upstream as Policy,
 };
 
 use crate::harness::*;
@@ -292,4 +294,105 @@ async fn a_probe_that_is_given_up_leaves_its_place() {
     };
     tokio::time::timeout(LIMITS.timeout, asking).await.expect("the probes never came to be");
     ask_until(&tutti, |_, status| status == 200).await;
+}
+
+/// A service of gRPC whose trailers say what the test says; nothing, if that is no status.
+async fn of_grpc(said: Arc<AtomicU16>) -> Upstream {
+    upstream(move |_| {
+        let said = said.load(Ordering::SeqCst);
+        async move {
+            let (mut sender, body) = Body::channel(2);
+            tokio::spawn(async move {
+                let _ = sender.send(Bytes::from_static(b"\0\0\0\0\0")).await;
+                if said > 16 {
+                    std::future::pending::<()>().await;
+                }
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", said.into());
+                let _ = sender.finish_with(trailers).await;
+            });
+            Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+        }
+    })
+    .await
+}
+
+async fn calling_grpc(policy: Policy, addrs: &[std::net::SocketAddr]) -> Tutti {
+    let instance = |(ordinal, addr): (u32, &std::net::SocketAddr)| {
+        speaking(AppProtocol::H2c, "a", ordinal, *addr, Health::Passing)
+    };
+    let route = Route::to("a", Backend::new(name("a"), 80, AppProtocol::H2c));
+    let wanted =
+        Routing { upstreams: BTreeMap::from([(name("a"), policy)]), ..routing(Serve::http(vec![route])) };
+    let one_worker = tutti_proxy::Options { workers: 1, ..options() };
+    Tutti::applying(one_worker, wanted, (1..).zip(addrs).map(instance).collect(), None).await
+}
+
+/// A call, and the status that its client hears.
+async fn call(tutti: &Tutti, timeout: &str) -> u8 {
+    let request = http::Request::post("/a.B/C").header("host", "h").header("te", "trailers");
+    let request = request.header("content-type", "application/grpc").header("grpc-timeout", timeout);
+    let request = request.body(Body::full(&b"\0\0\0\0\0"[..])).unwrap();
+    let edge = tutti_net::Addr::Tcp(tutti.edge);
+    let (answer, trailers) = tutti_net::client::request_h2(&edge, request, LIMITS).await.unwrap();
+    let fields = trailers.as_ref().unwrap_or(answer.headers());
+    fields["grpc-status"].to_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn statuses_of_grpc_in_trailers_count_as_statuses_of_http_do() {
+    let well = of_grpc(Arc::default()).await;
+    for (said, why) in [
+        (2, Some("consecutive_5xx")),
+        (13, Some("consecutive_5xx")),
+        (15, Some("consecutive_5xx")),
+        (4, Some("consecutive_gateway_errors")),
+        (14, Some("consecutive_gateway_errors")),
+        // What the caller has done wrong, or is told, says nothing against who tells it.
+        (0, None),
+        (3, None),
+        (5, None),
+        (8, None),
+        (12, None),
+        (16, None),
+    ] {
+        let ill = of_grpc(Arc::new(AtomicU16::new(said))).await;
+        let outlier = Outlier { consecutive_5xx: 5, consecutive_gateway_errors: 3, ..Outlier::default() };
+        let policy = Policy { balance: in_turn(), outlier, ..Policy::default() };
+        let tutti = calling_grpc(policy, &[ill.addr, well.addr]).await;
+        let mut heard = Vec::new();
+        for _ in 0..24 {
+            heard.push(call(&tutti, "5S").await);
+        }
+        assert_eq!(reason(&tutti, 0).as_deref(), why, "{said}: {heard:?}");
+        let failed = heard.iter().filter(|heard| u16::from(**heard) == said).count();
+        let errors = metrics(&tutti)
+            .lines()
+            .filter(|line| {
+                line.starts_with("tutti_proxy_upstream_errors_total{service=\"a\"") && !line.ends_with(" 0")
+            })
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
+            .sum::<usize>();
+        assert_eq!(errors, if why.is_some() { failed } else { 0 }, "{said}: {}", metrics(&tutti));
+    }
+}
+
+#[tokio::test]
+async fn a_breaker_counts_statuses_of_grpc_and_not_the_impatience_of_callers() {
+    let said = Arc::new(AtomicU16::new(99));
+    let service = of_grpc(Arc::clone(&said)).await;
+    let breaker = Breaker { minimum: 4, failure_percent: 50, ..Breaker::default() };
+    let policy = Policy { breaker: Some(breaker), ..Policy::default() };
+    let tutti = calling_grpc(policy, &[service.addr]).await;
+    // The answer begins, and the caller's own time is over before it ends.
+    for _ in 0..6 {
+        assert_eq!(call(&tutti, "50m").await, 4);
+    }
+    assert_eq!((described(&tutti)["breaker"].as_str(), reason(&tutti, 0)), (Some("closed"), None));
+    said.store(13, Ordering::SeqCst);
+    for _ in 0..4 {
+        assert_eq!(call(&tutti, "5S").await, 13);
+    }
+    assert_eq!(described(&tutti)["breaker"], "open");
+    assert_eq!(call(&tutti, "5S").await, 14, "it is left in peace");
 }
