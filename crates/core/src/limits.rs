@@ -231,6 +231,10 @@ pub const RATE_KEYS: usize = 65_536;
 /// Places that callers beyond [`RATE_KEYS`] share, by the hash of their name.
 pub const RATE_CROWD: usize = 1_024;
 
+/// After so many requests a worker tells the budget of a service's retries, which all workers share. What is not told yet is missing there: at the
+/// default of 15 %, two retries of each worker.
+pub const RETRY_BATCH: u64 = 16;
+
 /// Largest file of API keys, of users with their passwords, or of keys for tokens.
 pub const CREDENTIALS_FILE_BYTES: u64 = 4 << 20;
 

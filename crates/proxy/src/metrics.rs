@@ -28,6 +28,8 @@ pub struct Metrics {
     pub breaker_opened: Family<Counter>,
     /// Requests that an open circuit breaker refused, by service.
     pub breaker_refused: Family<Counter>,
+    /// Requests that an open circuit breaker sent to the service that stands in, by service.
+    pub breaker_diverted: Family<Counter>,
     /// Instances passed over now, by service.
     pub ejected: Family<Gauge>,
     /// Where circuit breakers are now, by service: 0 closed, 1 half-open, 2 open.
@@ -409,6 +411,11 @@ impl Metrics {
             "tutti_proxy_breaker_refused_total",
             "Requests refused by an open circuit breaker.",
             &self.breaker_refused,
+        );
+        page.family(
+            "tutti_proxy_breaker_diverted_total",
+            "Requests that an open circuit breaker sent to the service that stands in.",
+            &self.breaker_diverted,
         );
     }
 }

@@ -20,7 +20,6 @@ use tutti_core::random::Rng;
 
 use crate::config::Patience;
 use crate::engine::Shared;
-use crate::model::budget::Budget;
 use crate::model::quantile::Quantile;
 use crate::phase::identify::Stamps;
 use crate::phase::record::Recorder;
@@ -126,7 +125,8 @@ type Private = HashMap<(u64, Option<Ends>), Arc<Pool>>;
 
 /// What a worker remembers of a service.
 struct Service {
-    budget: Budget,
+    /// Requests that the service's budget has not been told of.
+    requests: u64,
     turn: u64,
     /// How long its answers took lately; only where somebody asks.
     latency: Option<Quantile>,
@@ -186,18 +186,32 @@ impl Worker {
     pub fn begin(&self, slot: Slot) -> u64 {
         let mut services = self.services.borrow_mut();
         self.grow(&mut services, slot);
-        services.get_mut(slot).map_or(0, |service| {
-            service.budget.deposit();
-            service.turn += 1;
-            service.turn
-        })
+        let Some(service) = services.get_mut(slot) else { return 0 };
+        service.turn += 1;
+        service.requests += 1;
+        if service.requests >= limits::RETRY_BATCH {
+            self.tell_budget(slot, std::mem::take(&mut service.requests));
+        }
+        service.turn
+    }
+
+    /// What all workers share is touched once for several requests.
+    fn tell_budget(&self, slot: Slot, requests: u64) {
+        if let Some(cluster) = self.view().clusters.get(slot) {
+            cluster.guard.count(requests);
+        }
     }
 
     /// Whether the service's budget allows a retry.
     pub fn may_retry(&self, slot: Slot) -> bool {
-        let mut services = self.services.borrow_mut();
-        self.grow(&mut services, slot);
-        services.get_mut(slot).is_some_and(|service| service.budget.withdraw(self.now()))
+        let untold =
+            self.services.borrow_mut().get_mut(slot).map(|service| std::mem::take(&mut service.requests));
+        self.tell_budget(slot, untold.unwrap_or(0));
+        let snapshot = self.view();
+        snapshot
+            .clusters
+            .get(slot)
+            .is_some_and(|cluster| cluster.guard.may_retry(cluster.retries, self.now()))
     }
 
     /// An answer of the service took so long, on a route that hedges.
@@ -229,19 +243,10 @@ impl Worker {
         drivers.spawn_local(driver);
     }
 
-    /// Takes over how many retries services get.
-    fn adjust(&self, snapshot: &Snapshot) {
-        for (service, cluster) in self.services.borrow_mut().iter_mut().zip(snapshot.clusters.iter()) {
-            service.budget.adjust(cluster.retries);
-        }
-    }
-
     fn grow(&self, services: &mut Vec<Service>, slot: Slot) {
         while services.len() <= slot.min(limits::CLUSTERS) {
-            let rule = self.snapshot.borrow().clusters.get(services.len()).map(|cluster| cluster.retries);
-            let budget = Budget::new(rule.unwrap_or_default(), self.now());
             // Workers start at different places, or all would choose the same instance at the same time.
-            services.push(Service { budget, turn: self.index as u64, latency: None });
+            services.push(Service { requests: 0, turn: self.index as u64, latency: None });
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The retry budget: retries may add a share to the load of a service, and no more, so that a struggling service
-//! is not beaten down by those who mean to help it.
+//! is not beaten down by those who mean to help it. There is one for a service, which all workers share.
 
 use std::time::Duration;
 
@@ -14,20 +14,6 @@ pub struct Allowance {
     pub burst: u32,
     /// Retries that are there before the first request.
     pub initial: u32,
-}
-
-impl Allowance {
-    /// One worker's part of what is said for all of them.
-    #[must_use]
-    pub fn among(self, workers: u32) -> Self {
-        let workers = workers.max(1);
-        Self {
-            per_second: self.per_second.div_ceil(workers),
-            initial: self.initial.div_ceil(workers),
-            burst: self.burst.div_ceil(workers),
-            ..self
-        }
-    }
 }
 
 impl Default for Allowance {
@@ -64,10 +50,10 @@ impl Budget {
         }
     }
 
-    /// A request was sent for the first time.
-    pub fn deposit(&mut self) {
-        let part = u64::from(self.allowance.percent) * (WHOLE / 100);
-        self.surplus = (self.surplus + part).min(u64::from(self.allowance.per_second) * WHOLE);
+    /// So many requests were sent for the first time.
+    pub fn deposit(&mut self, requests: u64) {
+        let part = requests.saturating_mul(u64::from(self.allowance.percent) * (WHOLE / 100));
+        self.surplus = self.surplus.saturating_add(part).min(u64::from(self.allowance.per_second) * WHOLE);
         self.add(part);
     }
 
@@ -106,7 +92,7 @@ mod tests {
         let mut budget = Budget::new(Allowance { percent: 20, per_second: 0, burst: 2, initial: 2 }, SECOND);
         assert!(budget.withdraw(SECOND) && budget.withdraw(SECOND) && !budget.withdraw(SECOND));
         for _ in 0..5 {
-            budget.deposit();
+            budget.deposit(1);
         }
         assert!(budget.withdraw(SECOND) && !budget.withdraw(SECOND));
     }
@@ -127,11 +113,23 @@ mod tests {
         let mut retries = 0;
         // 500 requests a second for ten seconds, every second one of which would be repeated.
         for n in 0..5_000_u32 {
-            budget.deposit();
+            budget.deposit(1);
             let now = SECOND + Duration::from_millis(2) * n;
             retries += u32::from(n % 2 == 0 && budget.withdraw(now));
         }
         assert!((980..=1_000).contains(&retries), "{retries}");
+    }
+
+    #[test]
+    fn many_at_once_are_as_many_one_by_one() {
+        let allowance = Allowance { percent: 20, per_second: 3, burst: 40, initial: 0 };
+        let (mut one, mut all) = (Budget::new(allowance, SECOND), Budget::new(allowance, SECOND));
+        (0..60).for_each(|_| one.deposit(1));
+        all.deposit(60);
+        let count = |budget: &mut Budget| (0..99).filter(|_| budget.withdraw(SECOND * 2)).count();
+        assert_eq!((count(&mut one), count(&mut all)), (12, 12));
+        all.deposit(u64::MAX);
+        assert_eq!(count(&mut all), 40);
     }
 
     #[test]
@@ -150,7 +148,7 @@ mod tests {
             for (request, wait) in steps {
                 now += wait;
                 if request {
-                    budget.deposit();
+                    budget.deposit(1);
                     requests += 1;
                 } else if budget.withdraw(Duration::from_millis(now)) {
                     retries += 1;

@@ -72,8 +72,8 @@ pub async fn call(worker: &Worker, question: &Question) -> Result<Answer, NoAnsw
 async fn tries(worker: &Worker, question: &Question) -> Result<Answer, NoAnswer> {
     let slot = question.target.slot;
     let text = |fault: Fault| fault.message;
-    let _permit = observe::admit(worker, slot).map_err(text)?;
-    let asked = Asked::turn(worker.begin(slot));
+    let leave = observe::admit(worker, slot).map_err(text)?;
+    let asked = Asked { spares: leave.spares, ..Asked::turn(worker.begin(slot)) };
     let mut tried = Tried::default();
     let mut chosen = choose::first(worker, slot, asked, Some(question.until)).await.map_err(text)?;
     let mut count = 1;

@@ -86,15 +86,16 @@ pub async fn run(
     entry.trail.slot = u32::try_from(slot + 1).unwrap_or(0);
     let peer = connection.peer.socket_addr().map(|peer| peer.ip());
     let asked = choose::asked_by_address(worker, slot, worker.begin(slot), peer);
-    let Ok(permit) = observe::admit(worker, slot) else {
+    let Ok(leave) = observe::admit(worker, slot) else {
         entry.fault = Some((code::BREAKER_OPEN, Origin::Upstream));
         entry.status = 503;
         return;
     };
+    let asked = Asked { spares: leave.spares, ..asked };
     let ends = carrier::ends(connection, None);
     let Some(upstream) = connect(worker, &carried, asked, ends, &mut entry).await else { return };
     // The connection was made: that is all that can be said of a service whose bytes are not understood.
-    drop(permit);
+    drop(leave);
     entry.status = 200;
     let metrics = &worker.shared.metrics;
     let _counted = CountedTunnel::begin(Arc::clone(metrics));

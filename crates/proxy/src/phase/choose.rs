@@ -47,7 +47,7 @@ pub fn asked(exchange: &Exchange<'_>, slot: Slot, turn: u64) -> Asked {
         None
     };
     let pinned = cluster.sticky.as_ref().and_then(|plan| plan.pinned(request.headers()));
-    Asked { turn, hash, pinned }
+    Asked { turn, hash, pinned, spares: false }
 }
 
 /// The same for a connection whose bytes are passed on: of it only the client's address is known.
@@ -57,7 +57,7 @@ pub fn asked_by_address(worker: &Worker, slot: Slot, turn: u64, client: Option<I
         .clusters
         .get(slot)
         .is_some_and(|cluster| cluster.hashes && cluster.policy.balance.hash_on == HashOn::Source);
-    Asked { turn, hash: client.filter(|_| by_source).map(place::address), pinned: None }
+    Asked { turn, hash: client.filter(|_| by_source).map(place::address), pinned: None, spares: false }
 }
 
 /// Holds the client to the instance that answered, if its service does that and the client is not held already.

@@ -198,9 +198,10 @@ fn another(
 ) -> Option<(InFlight, Request<Body>)> {
     let (worker, slot) = (exchange.worker, race.sending.target.slot);
     let request = race.kept.again()?;
-    let asked = race.asked.after(exchange.entry.attempts + extra);
+    let mut asked = race.asked.after(exchange.entry.attempts + extra);
+    let open = !observe::may_go_on(worker, slot, &mut asked);
     let chosen = choose::now(worker, slot, asked, tried)?;
-    if exchange.repeated || observe::is_open(worker, slot) || !worker.may_retry(slot) {
+    if exchange.repeated || open || !worker.may_retry(slot) {
         worker.shared.metrics.hedges_denied.inc();
         return None;
     }

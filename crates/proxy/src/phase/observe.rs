@@ -17,25 +17,46 @@ use crate::page;
 use crate::snapshot::cluster::{Cluster, Slot};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::guard::{News, Permit, Seen};
+use crate::upstream::select::Asked;
 use crate::worker::Worker;
 
 /// What a try that failed at once is taken to have cost.
 const FAILED: Duration = Duration::from_secs(1);
 
-/// Asks the circuit breaker. The permit is to be kept as long as the request is under way.
-pub fn admit(worker: &Worker, slot: Slot) -> Result<Option<Permit>, Fault> {
-    let snapshot = worker.view();
-    let Some(cluster) = snapshot.clusters.get(slot) else { return Ok(None) };
-    let Some(rules) = &cluster.policy.breaker else { return Ok(None) };
-    let asked = cluster.guard.admit(rules, worker.now());
-    asked.map_err(|after| Fault::breaker_open(cluster.service.as_str(), after))
+/// Leave to call a service.
+#[derive(Default)]
+pub struct Leave {
+    /// To be kept as long as the request is under way.
+    pub permit: Option<Permit>,
+    /// The service itself is left in peace: only who stands in for it may be called.
+    pub spares: bool,
 }
 
-/// Whether the circuit breaker has opened since the request was admitted: then it is not tried again.
-pub fn is_open(worker: &Worker, slot: Slot) -> bool {
+/// Asks the circuit breaker. While it is open, whoever stands in for the service is called, if there is somebody.
+pub fn admit(worker: &Worker, slot: Slot) -> Result<Leave, Fault> {
     let snapshot = worker.view();
-    let cluster = snapshot.clusters.get(slot).filter(|cluster| cluster.policy.breaker.is_some());
-    cluster.is_some_and(|cluster| matches!(cluster.guard.state(), State::Open { .. }))
+    let Some(cluster) = snapshot.clusters.get(slot) else { return Ok(Leave::default()) };
+    let Some(rules) = &cluster.policy.breaker else { return Ok(Leave::default()) };
+    let stands_in = cluster.has_stand_in();
+    match cluster.guard.admit(rules, stands_in, worker.now()) {
+        Ok(permit) => Ok(Leave { permit, spares: false }),
+        Err(_) if stands_in => Ok(Leave { permit: None, spares: true }),
+        Err(after) => Err(Fault::breaker_open(cluster.service.as_str(), after)),
+    }
+}
+
+/// Whether a request may be sent again: not to a service whose circuit breaker has opened since it was admitted. From then on only who stands
+/// in for it is asked, if there is somebody.
+pub fn may_go_on(worker: &Worker, slot: Slot, asked: &mut Asked) -> bool {
+    let snapshot = worker.view();
+    let Some(cluster) = snapshot.clusters.get(slot).filter(|cluster| cluster.policy.breaker.is_some()) else {
+        return true;
+    };
+    if !asked.spares && matches!(cluster.guard.state(), State::Open { .. }) {
+        asked.spares = cluster.has_stand_in();
+        return asked.spares;
+    }
+    true
 }
 
 /// What an answer says of who gave it. An error of gRPC that comes without a message is in the header ("Trailers-Only").

@@ -51,8 +51,9 @@ pub async fn to(
         exchange.entry.tried = exchange.entry.trail.tries().len();
         cluster.gate.clone()
     });
-    let _permit = observe::admit(worker, target.slot)?;
+    let leave = observe::admit(worker, target.slot)?;
     let asked = choose::asked(exchange, target.slot, worker.begin(target.slot));
+    let asked = Asked { spares: leave.spares, ..asked };
     if let Some(gate) = gate {
         exchange.entry.permits.upstream = Some(Box::pin(shield::enter(exchange, &gate)).await?);
     }
@@ -189,7 +190,7 @@ impl Round {
 
     /// Pays for another try. The pause before it; `None` when there may be none.
     fn afford(
-        &self,
+        &mut self,
         exchange: &Exchange<'_>,
         sending: &Sending<'_>,
         policy: Option<&Policy>,
@@ -204,7 +205,7 @@ impl Round {
         if self.deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
             return None;
         }
-        pay(exchange, sending).then_some(pause)
+        self.pay(exchange, sending).then_some(pause)
     }
 
     /// Another instance after a pause; one that was tried, if there is no other.
@@ -241,13 +242,15 @@ impl Round {
         let repeated = exchange.repeated && how != How::Refused && how != How::Stale;
         // A connection that had been closed long ago says nothing of the instance, so there is always a second one.
         let tries = tries(exchange, policy).max(if how == How::Stale { 2 } else { 1 });
+        let slot = sending.target.slot;
         if exchange.entry.attempts < tries
             && !repeated
-            && let Some(other) = choose::now(worker, sending.target.slot, self.asked(exchange), &self.tried)
+            && observe::may_go_on(worker, slot, &mut self.asked)
+            && let Some(other) = choose::now(worker, slot, self.asked(exchange), &self.tried)
         {
-            return pay(exchange, sending).then_some(other);
+            return self.pay(exchange, sending).then_some(other);
         }
-        if how != How::Refused || observe::is_open(worker, sending.target.slot) {
+        if how != How::Refused || !observe::may_go_on(worker, slot, &mut self.asked) {
             return None;
         }
         let until = *self.held_until.get_or_insert_with(|| Instant::now() + worker.shared.options.ready_wait);
@@ -257,25 +260,25 @@ impl Round {
     fn asked(&self, exchange: &Exchange<'_>) -> Asked {
         self.asked.after(exchange.entry.attempts)
     }
+
+    /// Takes a retry out of the service's budget. A service that is left in peace has none.
+    fn pay(&mut self, exchange: &Exchange<'_>, sending: &Sending<'_>) -> bool {
+        let (worker, slot) = (exchange.worker, sending.target.slot);
+        let metrics = &worker.shared.metrics;
+        let allowed = observe::may_go_on(worker, slot, &mut self.asked) && worker.may_retry(slot);
+        if allowed {
+            metrics.retries.inc()
+        } else {
+            exchange.entry.denied.set(true);
+            metrics.retries_denied.inc()
+        }
+        allowed
+    }
 }
 
 /// Most tries.
 fn tries(exchange: &Exchange<'_>, policy: Option<&Policy>) -> u32 {
     policy.map_or(exchange.worker.shared.options.tries.min(limits::TRIES), Policy::tries)
-}
-
-/// Takes a retry out of the service's budget. A service that is left in peace has none.
-fn pay(exchange: &Exchange<'_>, sending: &Sending<'_>) -> bool {
-    let metrics = &exchange.worker.shared.metrics;
-    let slot = sending.target.slot;
-    let allowed = !observe::is_open(exchange.worker, slot) && exchange.worker.may_retry(slot);
-    if allowed {
-        metrics.retries.inc()
-    } else {
-        exchange.entry.denied.set(true);
-        metrics.retries_denied.inc()
-    }
-    allowed
 }
 
 fn is_idempotent(policy: Option<&Policy>, request: &Request<Body>) -> bool {

@@ -42,7 +42,7 @@ pub struct Cluster {
     pub hopeful: bool,
     /// Why nobody is ready, for a person. Empty when somebody is.
     pub why: String,
-    /// How many retries it gets from one worker.
+    /// How many retries it gets.
     pub retries: Allowance,
     /// Who waits before it, if it takes only so many requests at a time.
     pub gate: Option<Arc<Gate>>,
@@ -63,6 +63,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Whether an instance of another service takes what this one cannot.
+    pub fn has_stand_in(&self) -> bool {
+        self.policy.balance.failover.is_some() && self.ready.iter().any(|one| one.service != self.service)
+    }
+
     /// The level at which a request is looked for an endpoint.
     pub fn level(&self, hash: Option<u64>, rng: &Rng, now: Duration) -> usize {
         if self.levels.len() < 2 {
@@ -375,15 +380,14 @@ impl Clusters {
 /// The endpoints of a snapshot.
 type Kept = HashMap<(InstanceId, u16), Arc<Endpoint>>;
 
-/// One worker's part of the retries that a service gets.
+/// The retries that a service gets.
 fn retries(policy: &Upstream, options: &Options) -> Allowance {
-    let all = policy.retry_budget.map_or(options.retries, |own| Allowance {
+    policy.retry_budget.map_or(options.retries, |own| Allowance {
         percent: own.percent,
         per_second: own.min_per_second,
         initial: own.min_per_second,
         ..options.retries
-    });
-    all.among(u32::try_from(options.workers).unwrap_or(u32::MAX))
+    })
 }
 
 /// Whether an endpoint is spoken to in HTTP/2: because it, or the route that leads to it, says so.

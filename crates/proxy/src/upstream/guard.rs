@@ -1,5 +1,5 @@
-//! What guards a cluster, over all workers and snapshots: the detector of outliers among its endpoints, and its circuit
-//! breaker. A cluster without a breaker and without a failure costs a few reads.
+//! What guards a cluster, over all workers and snapshots: the detector of outliers among its endpoints, its circuit
+//! breaker, and the budget of its retries. A cluster without a breaker and without a failure costs a few reads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use tutti_ports::routing::{Breaker as BreakerRules, Outlier};
 use super::endpoint::Endpoint;
 use crate::metrics::Metrics;
 use crate::model::breaker::{Breaker, State, Verdict};
+use crate::model::budget::{Allowance, Budget};
 use crate::model::outlier::{self, Outcome, Reason};
 use crate::snapshot::cluster::Cluster;
 
@@ -25,6 +26,10 @@ pub struct Guard {
     /// Whether the breaker is not closed; then its lock must be taken to pass.
     tripped: AtomicBool,
     breaker: Mutex<Breaker>,
+    /// How many retries there are; made when the first is asked for.
+    budget: Mutex<Option<Budget>>,
+    /// Requests that the budget has not heard of.
+    requests: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -32,6 +37,7 @@ struct GuardMetrics {
     ejections: [Arc<Counter>; Reason::ALL.len()],
     opened: Arc<Counter>,
     refused: Arc<Counter>,
+    diverted: Arc<Counter>,
 }
 
 /// A try, as the guard sees it.
@@ -64,6 +70,7 @@ impl Guard {
                 .map(|reason| metrics.ejections.with(&[("service", service), ("reason", reason.as_str())])),
             opened: metrics.breaker_opened.with(&[("service", service)]),
             refused: metrics.breaker_refused.with(&[("service", service)]),
+            diverted: metrics.breaker_diverted.with(&[("service", service)]),
         };
         Self {
             metrics,
@@ -71,6 +78,8 @@ impl Guard {
             deciding: Mutex::default(),
             tripped: AtomicBool::new(false),
             breaker: Mutex::default(),
+            budget: Mutex::default(),
+            requests: AtomicU64::new(0),
         }
     }
 
@@ -94,13 +103,21 @@ impl Guard {
                 self.look(cluster, seen.now, tell);
             }
         }
-        if let Some(rules) = &cluster.policy.breaker {
+        // Who stands in says nothing of who is left in peace.
+        if let Some(rules) = &cluster.policy.breaker
+            && endpoint.service == cluster.service
+        {
             self.record(rules, seen);
         }
     }
 
-    /// Whether a request may pass. An error says after which time to ask again.
-    pub fn admit(self: &Arc<Self>, rules: &BreakerRules, now: Duration) -> Result<Option<Permit>, Duration> {
+    /// Whether a request may pass. An error says after which time to ask again. `stands_in`: somebody else takes it otherwise.
+    pub fn admit(
+        self: &Arc<Self>,
+        rules: &BreakerRules,
+        stands_in: bool,
+        now: Duration,
+    ) -> Result<Option<Permit>, Duration> {
         if !self.tripped.load(Ordering::Acquire) {
             return Ok(None);
         }
@@ -108,10 +125,28 @@ impl Guard {
             Verdict::Pass => Ok(None),
             Verdict::Probe(probe) => Ok(Some(Permit { guard: Arc::clone(self), probe })),
             Verdict::Refuse(after) => {
-                self.metrics.refused.inc();
+                if stands_in {
+                    self.metrics.diverted.inc();
+                } else {
+                    self.metrics.refused.inc();
+                }
                 Err(after)
             }
         }
+    }
+
+    /// So many requests were sent for the first time. Workers tell it of several at once.
+    pub fn count(&self, requests: u64) {
+        self.requests.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Whether the budget, which all workers share, allows a retry; if so, it is paid for.
+    pub fn may_retry(&self, allowance: Allowance, now: Duration) -> bool {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget = budget.get_or_insert_with(|| Budget::new(allowance, now));
+        budget.adjust(allowance);
+        budget.deposit(self.requests.swap(0, Ordering::Relaxed));
+        budget.withdraw(now)
     }
 
     /// Where the breaker is.

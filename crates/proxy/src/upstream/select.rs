@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tutti_core::limits;
 use tutti_core::random::Rng;
+use tutti_core::{ServiceName, limits};
 use tutti_ports::routing::SlowStart;
 
 use super::endpoint::Endpoint;
@@ -21,6 +21,8 @@ pub struct Asked {
     pub hash: Option<u64>,
     /// The endpoint that its cookie names.
     pub pinned: Option<u64>,
+    /// The service itself is left in peace: only who stands in for it is asked.
+    pub spares: bool,
 }
 
 impl Asked {
@@ -69,6 +71,7 @@ pub fn select<'a>(
         && let Some(endpoint) = cluster.ready.iter().find(|endpoint| endpoint.uid == pinned)
         && !tried.has(pinned)
         && !endpoint.is_passed_over(now)
+        && !(asked.spares && endpoint.service == cluster.service)
     {
         return Some(endpoint);
     }
@@ -79,7 +82,8 @@ pub fn select<'a>(
         let others = (0..cluster.levels.len()).filter(|at| *at != first);
         for level in std::iter::once(first).chain(others).filter_map(|at| cluster.levels.get(at)) {
             let members = level.members(&cluster.ready);
-            let sight = Sight { members, tried, rng, now, pass };
+            let spared = asked.spares.then_some(&cluster.service);
+            let sight = Sight { members, tried, rng, now, pass, spared };
             let draw = Draw { rng, turn: asked.turn, hash: asked.hash };
             if let Some(chosen) = level.picker.pick(&draw, &sight).and_then(|at| members.get(at)) {
                 return Some(chosen);
@@ -106,12 +110,14 @@ struct Sight<'a> {
     rng: &'a Rng,
     now: Duration,
     pass: Pass<'a>,
+    spared: Option<&'a ServiceName>,
 }
 
 impl Candidates for Sight<'_> {
     fn avoid(&self, at: usize) -> bool {
         let Some(endpoint) = self.members.get(at) else { return true };
         self.tried.has(endpoint.uid)
+            || self.spared.is_some_and(|service| endpoint.service == *service)
             || match self.pass {
                 Pass::Any => false,
                 Pass::Well => endpoint.is_passed_over(self.now),

@@ -114,7 +114,6 @@ impl Listeners {
         }
         let before = worker.snapshot.replace(Arc::clone(&snapshot));
         if !Arc::ptr_eq(&before.clusters, &snapshot.clusters) {
-            worker.adjust(&snapshot);
             close_pools(worker, &snapshot);
         }
         worker.recorder.feed.follow(snapshot.log.as_ref());

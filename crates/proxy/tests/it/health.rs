@@ -10,8 +10,7 @@ use http::{HeaderMap, Response};
 use tutti_net::Body;
 use tutti_ports::catalog::{AppProtocol, Health};
 use tutti_ports::routing::{
-    Algorithm, Backend, Balance, Breaker, LatencyRule, Outlier, Rate, Route, Routing, Serve,
-    Upstream as Policy,
+    Algorithm, Backend, Balance, Breaker, Failover, LatencyRule, Outlier, Rate, Route, Routing, Serve, Upstream as Policy,
 };
 
 use crate::harness::*;
@@ -322,8 +321,10 @@ async fn calling_grpc(policy: Policy, addrs: &[std::net::SocketAddr]) -> Tutti {
         speaking(AppProtocol::H2c, "a", ordinal, *addr, Health::Passing)
     };
     let route = Route::to("a", Backend::new(name("a"), 80, AppProtocol::H2c));
-    let wanted =
-        Routing { upstreams: BTreeMap::from([(name("a"), policy)]), ..routing(Serve::http(vec![route])) };
+    let wanted = Routing {
+        upstreams: BTreeMap::from([(name("a"), policy)]),
+        ..routing(Serve::http(vec![route]))
+    };
     let one_worker = tutti_proxy::Options { workers: 1, ..options() };
     Tutti::applying(one_worker, wanted, (1..).zip(addrs).map(instance).collect(), None).await
 }
@@ -366,13 +367,9 @@ async fn statuses_of_grpc_in_trailers_count_as_statuses_of_http_do() {
         }
         assert_eq!(reason(&tutti, 0).as_deref(), why, "{said}: {heard:?}");
         let failed = heard.iter().filter(|heard| u16::from(**heard) == said).count();
-        let errors = metrics(&tutti)
-            .lines()
-            .filter(|line| {
-                line.starts_with("tutti_proxy_upstream_errors_total{service=\"a\"") && !line.ends_with(" 0")
-            })
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
-            .sum::<usize>();
+        let errors = metrics(&tutti).lines().filter(|line| {
+            line.starts_with("tutti_proxy_upstream_errors_total{service=\"a\"") && !line.ends_with(" 0")
+        }).map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum::<usize>();
         assert_eq!(errors, if why.is_some() { failed } else { 0 }, "{said}: {}", metrics(&tutti));
     }
 }
@@ -395,4 +392,43 @@ async fn a_breaker_counts_statuses_of_grpc_and_not_the_impatience_of_callers() {
     }
     assert_eq!(described(&tutti)["breaker"], "open");
     assert_eq!(call(&tutti, "5S").await, 14, "it is left in peace");
+}
+
+#[tokio::test]
+async fn while_the_breaker_is_open_another_service_stands_in() {
+    let (ill, spare) = (Fickle::answering(500).await, named("spare").await);
+    let failover = Some(Failover { service: name("b"), port: None });
+    let policy = |open: Duration| Policy {
+        breaker: Some(Breaker { minimum: 4, failure_percent: 50, open, open_max: open, ..Breaker::default() }),
+        balance: Balance { failover: failover.clone(), ..Balance::default() },
+        ..Policy::default()
+    };
+    let begin = async |policy: Policy| {
+        let instances = vec![passing("a", 1, ill.addr()), passing("b", 1, spare.addr)];
+        Tutti::applying(options(), policed(policy), instances, None).await
+    };
+    let tutti = begin(policy(Duration::from_secs(600))).await;
+    ask_until(&tutti, |tutti, _| described(tutti)["breaker"] == "open").await;
+    let asked = ill.asked();
+    for _ in 0..10 {
+        assert_eq!(text(&get(tutti.edge, "/").await), "spare");
+    }
+    assert_eq!(ill.asked(), asked, "it is left in peace");
+    let counted = metrics(&tutti);
+    assert!(counted.contains("tutti_proxy_breaker_diverted_total{service=\"a\"} 10"), "{counted}");
+    assert!(counted.contains("tutti_proxy_breaker_refused_total{service=\"a\"} 0"), "{counted}");
+    // Who stands in fails as well: that is the answer, and nobody else is asked.
+    tutti.catalog.set(vec![passing("a", 1, ill.addr()), passing("b", 1, nobody().await)]);
+    assert_eq!(get(tutti.edge, "/").await.status(), 502);
+    assert_eq!(ill.asked(), asked);
+    // Nobody stands in any more.
+    tutti.catalog.set(vec![passing("a", 1, ill.addr())]);
+    ask_until(&tutti, |_, status| status == 503).await;
+    assert_eq!(ill.asked(), asked);
+    // It is looked at again by and by, and gets its requests back once it is well; who stood in has no say in that.
+    let tutti = begin(policy(Duration::from_millis(50))).await;
+    ask_until(&tutti, |tutti, _| described(tutti)["breaker"] == "open").await;
+    ill.status.store(200, Ordering::SeqCst);
+    ask_until(&tutti, |tutti, _| described(tutti)["breaker"] == "closed").await;
+    assert_eq!(text(&get(tutti.edge, "/").await), "x");
 }

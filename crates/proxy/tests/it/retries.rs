@@ -8,7 +8,9 @@ use http::{Request, Response};
 use tokio::io::AsyncWriteExt as _;
 use tutti_net::Body;
 use tutti_ports::catalog::Health;
-use tutti_ports::routing::{Route, Timeouts};
+use tutti_ports::routing::{
+    Outlier, RetryBudget, Route, Routing, Serve, Timeouts, Upstream as Policy,
+};
 use tutti_proxy::{Balance, Options};
 
 use crate::harness::*;
@@ -177,4 +179,26 @@ async fn the_only_instance_is_asked_again_while_it_restarts() {
     tutti.catalog.suspected().await;
     let _late = upstream_at(addr, |_| async { Response::new(Body::from("late")) }).await;
     assert_eq!(asked.await.unwrap(), "late");
+}
+
+#[tokio::test]
+async fn all_workers_share_what_is_allowed_however_few_requests_there_are() {
+    let broken = Arc::new(AtomicU32::new(0));
+    let (bad, _task) = counting(Arc::clone(&broken), "").await;
+    let good = named("good").await;
+    let many = Options { workers: 8, cool_off: Duration::ZERO, ..in_turn() };
+    let budget = Some(RetryBudget { percent: 0, min_per_second: 1 });
+    let policy = Policy { retry_budget: budget, outlier: Outlier::off(), ..Policy::default() };
+    let wanted = Routing { upstreams: [(name("a"), policy)].into(), ..routing(Serve::http(vec![to("a")])) };
+    let instances = vec![passing("a", 1, bad), passing("a", 2, good.addr)];
+    let began = std::time::Instant::now();
+    let tutti = Tutti::applying(many, wanted, instances, None).await;
+    let mut well = 0;
+    for _ in 0..64 {
+        well += u64::from(get(tutti.edge, "/").await.status() == 200);
+    }
+    let straight = 64 - u64::from(broken.load(Ordering::SeqCst));
+    let again = well - straight;
+    // One at the beginning, and one a second; not one for each worker.
+    assert!((1..=1 + began.elapsed().as_secs() + 1).contains(&again), "{again}");
 }
