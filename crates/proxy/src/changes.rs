@@ -1,13 +1,14 @@
 //! Changes of listeners and routes. They come one after the other to the thread that makes snapshots: each is compiled by itself, so whoever
 //! asked for it hears the truth about it, and all that wait at a moment become one snapshot.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tutti_core::limits;
-use tutti_ports::routing::{self, Route, Routing};
+use tutti_core::{ServiceName, limits};
+use tutti_ports::routing::{self, Backend, DoorRules, Route, Routing};
 
 use crate::control::{Control, Edge, check, log, policies};
 use crate::engine::Shared;
@@ -208,10 +209,36 @@ impl Shared {
         (control.log, control.explain) = (log, routing.observe.explain);
         control.routes += 1;
         self.in_force.set(carriers.by_service());
+        let open = control.doors.keys().map(|(service, _)| service);
+        let before: HashMap<ServiceName, Option<DoorRules>> =
+            open.map(|service| (service.clone(), control.clusters.door(service).cloned())).collect();
         control.clusters.call(routing.upstreams, carriers.by_service());
+        self.renew_doors(control, &before);
         control.carriers = carriers;
         control.clusters.regulate(&self.metrics);
         Ok(())
+    }
+
+    /// Doors of services that are called otherwise than `before` get other routes. Their sockets and connections stay.
+    fn renew_doors(&self, control: &mut Control, before: &HashMap<ServiceName, Option<DoorRules>>) {
+        let Control { clusters, doors, keyrings, documents, made, .. } = control;
+        let (metrics, options) = (&self.metrics, &self.options);
+        for ((service, port), plan) in doors {
+            if before.get(service).is_some_and(|rules| rules.as_ref() == clusters.door(service)) {
+                continue;
+            }
+            let Some(protocol) = self.inherited.carried(service, *port) else { continue };
+            let backend = Backend::new(service.clone(), *port, protocol);
+            let mut compiler =
+                Compiler { clusters, metrics, options, keyrings, documents, made, identity: None };
+            match compiler.door(&plan.name, &backend, plan.key, plan.address) {
+                Ok(renewed) => *plan = Arc::new(renewed),
+                // It compiled once, and nothing of this can be wrong; what was there goes on.
+                Err(error) => {
+                    tracing::error!(error = %tutti_core::error::chain(&error), "a door stays as it was");
+                }
+            }
+        }
     }
 
     /// Everything that can go wrong with a listener goes wrong here; nothing is in force yet.

@@ -99,6 +99,12 @@ impl Inherited {
         protocols.insert((service.clone(), port), protocol);
     }
 
+    /// What a door carries.
+    pub(crate) fn carried(&self, service: &ServiceName, port: u16) -> Option<AppProtocol> {
+        let protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);
+        protocols.get(&(service.clone(), port)).copied()
+    }
+
     /// Waits until sockets are to be served; `false` if a drain comes before.
     pub(crate) async fn opened(&self, drain: &DrainSignal) -> bool {
         let mut gate = self.gate.subscribe();

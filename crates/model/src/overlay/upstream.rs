@@ -10,7 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use tutti_core::{ServiceName, code};
 use tutti_ports::routing::{
-    Algorithm, Balance, Failover, HashOn, SameSite, SlowStart, Sticky, Subset, Upstream,
+    Algorithm, Balance, DoorRules, Failover, HashOn, SameSite, SlowStart, Sticky, Subset, Timeouts, Upstream,
 };
 
 use super::Overlay;
@@ -111,6 +111,7 @@ impl Reader<'_> {
         let proxy_protocol = upstream.proxy_protocol.map(carry::version);
         let tls = upstream.tls.as_ref().and_then(|tls| self.tls(name, tls));
         let checks = self.checks(upstream.health_check, tls.is_some(), proxy_protocol.is_some());
+        let door = upstream.door.as_ref().map(|door| Box::new(self.door(door)));
         Upstream {
             balance,
             outlier,
@@ -121,7 +122,22 @@ impl Reader<'_> {
             proxy_protocol,
             tls,
             checks,
+            door,
         }
+    }
+
+    /// How its peers call it.
+    fn door(&mut self, said: &types::Door) -> DoorRules {
+        let length = |text: &Option<String>| -> Option<Duration> { duration::parse(text.as_ref()?).ok() };
+        let timeouts = Timeouts {
+            request: length(&said.timeout),
+            per_try: length(&said.per_try_timeout),
+            idle: length(&said.idle_timeout),
+        };
+        let node = self.node.and_then(|node| node.get("door"));
+        let retries = said.retries.as_ref().zip(node);
+        let retries = retries.map(|(said, node)| resilience::retries(node, self.report, said));
+        DoorRules { timeouts, retries, hedge: said.hedge.as_ref().and_then(resilience::hedge) }
     }
 
     fn hash_on(&mut self, on: Option<&types::HashOn>) -> HashOn {

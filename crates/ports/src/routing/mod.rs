@@ -46,8 +46,8 @@ pub use transport::{
     TrustedProxies,
 };
 pub use upstream::{
-    Algorithm, Balance, Breaker, CheckCarriage, Failover, HashOn, LatencyRule, Outlier, ProxyVersion, Rate,
-    SameSite, SlowStart, Sticky, Subset, SuccessRate, Upstream, UpstreamTls,
+    Algorithm, Balance, Breaker, CheckCarriage, DoorRules, Failover, HashOn, LatencyRule, Outlier,
+    ProxyVersion, Rate, SameSite, SlowStart, Sticky, Subset, SuccessRate, Upstream, UpstreamTls,
 };
 
 /// All listeners of the edge.

@@ -9,7 +9,7 @@ use tutti_core::random::Rng;
 use tutti_core::{InstanceId, ServiceName, limits};
 use tutti_net::Addr;
 use tutti_ports::catalog::{AppProtocol, Health, Instance, View};
-use tutti_ports::routing::{Algorithm, Subset, Upstream};
+use tutti_ports::routing::{Algorithm, DoorRules, Subset, Upstream};
 
 use super::gates::Gates;
 use super::members::{self, Member};
@@ -197,6 +197,11 @@ impl Clusters {
             self.last = None;
             self.carriers = carriers;
         }
+    }
+
+    /// How a service is called at its door, if anything is said of that.
+    pub fn door(&self, service: &ServiceName) -> Option<&DoorRules> {
+        self.policies.get(service)?.door.as_deref()
     }
 
     /// Says how connections begin from now on, where nothing else has changed.

@@ -9,7 +9,7 @@ use tutti_core::limits;
 use tutti_net::{MinRate, Transport};
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::routing::{
-    self, Backend, ClientLimits, Filter, PathMatch, PathRewrite, Route, TrustedProxies,
+    self, Backend, ClientLimits, DoorRules, Filter, PathMatch, PathRewrite, Resilience, Route, TrustedProxies,
 };
 
 use super::book::Book;
@@ -265,7 +265,12 @@ impl Compiler<'_> {
         let serve = if backend.protocol == AppProtocol::Tcp {
             Serve::Tcp(target)
         } else {
-            let route = Route::to("door", backend.clone());
+            let mut route = Route::to("door", backend.clone());
+            if let Some(rules) = self.clusters.door(&backend.service) {
+                let DoorRules { timeouts, retries, hedge } = rules.clone();
+                route.timeouts = timeouts;
+                route.resilience = Resilience { retries, hedge, ..Resilience::default() }.into();
+            }
             let mut routes = Routes::default();
             routes.otherwise = Some(target);
             let delta = Book::default().all(name, vec![Arc::new(route)], self).map_err(failed)?;

@@ -1,9 +1,13 @@
 //! Doors between services, and bytes that are not HTTP.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tutti_ports::catalog::AppProtocol;
 use tutti_ports::door::Door as _;
-use tutti_ports::routing::Serve;
+use tutti_ports::routing::{
+    DoorRules, Hedge, HedgeAfter, Outlier, Retries, RetryOn, Routing, Serve, Timeouts, Upstream as Called,
+};
 use tutti_proxy::{Balance, Options};
 
 use crate::harness::*;
@@ -97,4 +101,60 @@ async fn a_door_for_http_carries_what_is_not_http() {
     tutti_ports::traffic::Traffic::drained(&tutti.handle, &id("gone", 1), LIMITS.timeout).await;
     let mut stream = dial(door).await;
     assert_eq!(read_until(&mut stream, "\r\n").await, "220 ready\r\n");
+}
+
+#[tokio::test]
+async fn a_door_that_is_open_takes_over_what_is_said_of_it() {
+    let silent = raw_upstream(|mut stream| async move {
+        let mut buffer = [0; 64];
+        while let Ok(1..) = stream.read(&mut buffer).await {}
+    });
+    let ((silent, _task), good) = (silent.await, named("good").await);
+    let in_turn = Options { workers: 1, balance: Balance::RoundRobin, ..options() };
+    let instances = vec![passing("peer", 1, silent), passing("peer", 2, good.addr)];
+    let tutti = Tutti::start(in_turn, vec![], instances).await;
+    let door = tutti.handle.open(&name("peer"), 80, AppProtocol::Http).await.unwrap();
+    let mut kept = dial(door).await;
+    let called = |rules: DoorRules| Routing {
+        upstreams: [(
+            name("peer"),
+            Called { door: Some(Box::new(rules)), outlier: Outlier::off(), ..Called::default() },
+        )]
+        .into(),
+        ..routing(Serve::http(vec![to("peer")]))
+    };
+    let ms = Duration::from_millis;
+    let again = Retries { attempts: 2, on: vec![RetryOn::Timeout], ..Retries::default() };
+    let again = DoorRules {
+        timeouts: Timeouts { per_try: Some(ms(50)), ..Timeouts::default() },
+        retries: Some(again),
+        hedge: None,
+    };
+    let hedge = Some(Hedge { after: HedgeAfter::Delay(ms(20)), max_extra: 1, idempotent: false });
+    let twice = DoorRules { hedge, ..DoorRules::default() };
+    for rules in [again, twice] {
+        tutti.handle.apply(called(rules)).await.unwrap();
+        for _ in 0..4 {
+            assert_eq!(text(&get(door, "/").await), "good");
+            kept.write_all(b"GET / HTTP/1.1\r\nhost: peer\r\n\r\n").await.unwrap();
+            assert!(read_until(&mut kept, "good").await.starts_with("HTTP/1.1 200"));
+        }
+    }
+    // It is the door's alone: whoever comes from outside waits, as its route says nothing.
+    let outside = tokio::time::timeout(ms(300), async {
+        for _ in 0..4 {
+            get(tutti.edge, "/").await;
+        }
+    });
+    assert!(outside.await.is_err());
+    let late = DoorRules {
+        timeouts: Timeouts { request: Some(ms(30)), ..Timeouts::default() },
+        ..DoorRules::default()
+    };
+    tutti.handle.apply(called(late)).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(get(door, "/").await.status().as_u16());
+    }
+    assert!(seen.contains(&504) && seen.contains(&200), "{seen:?}");
 }

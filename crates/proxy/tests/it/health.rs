@@ -10,7 +10,8 @@ use http::{HeaderMap, Response};
 use tutti_net::Body;
 use tutti_ports::catalog::{AppProtocol, Health};
 use tutti_ports::routing::{
-    Algorithm, Backend, Balance, Breaker, Failover, LatencyRule, Outlier, Rate, Route, Routing, Serve, Upstream as Policy,
+    Algorithm, Backend, Balance, Breaker, Failover, LatencyRule, Outlier, Rate, Route, Routing, Serve,
+    Upstream as Policy,
 };
 
 use crate::harness::*;
@@ -321,10 +322,8 @@ async fn calling_grpc(policy: Policy, addrs: &[std::net::SocketAddr]) -> Tutti {
         speaking(AppProtocol::H2c, "a", ordinal, *addr, Health::Passing)
     };
     let route = Route::to("a", Backend::new(name("a"), 80, AppProtocol::H2c));
-    let wanted = Routing {
-        upstreams: BTreeMap::from([(name("a"), policy)]),
-        ..routing(Serve::http(vec![route]))
-    };
+    let wanted =
+        Routing { upstreams: BTreeMap::from([(name("a"), policy)]), ..routing(Serve::http(vec![route])) };
     let one_worker = tutti_proxy::Options { workers: 1, ..options() };
     Tutti::applying(one_worker, wanted, (1..).zip(addrs).map(instance).collect(), None).await
 }
@@ -367,9 +366,13 @@ async fn statuses_of_grpc_in_trailers_count_as_statuses_of_http_do() {
         }
         assert_eq!(reason(&tutti, 0).as_deref(), why, "{said}: {heard:?}");
         let failed = heard.iter().filter(|heard| u16::from(**heard) == said).count();
-        let errors = metrics(&tutti).lines().filter(|line| {
-            line.starts_with("tutti_proxy_upstream_errors_total{service=\"a\"") && !line.ends_with(" 0")
-        }).map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum::<usize>();
+        let errors = metrics(&tutti)
+            .lines()
+            .filter(|line| {
+                line.starts_with("tutti_proxy_upstream_errors_total{service=\"a\"") && !line.ends_with(" 0")
+            })
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
+            .sum::<usize>();
         assert_eq!(errors, if why.is_some() { failed } else { 0 }, "{said}: {}", metrics(&tutti));
     }
 }
@@ -399,7 +402,13 @@ async fn while_the_breaker_is_open_another_service_stands_in() {
     let (ill, spare) = (Fickle::answering(500).await, named("spare").await);
     let failover = Some(Failover { service: name("b"), port: None });
     let policy = |open: Duration| Policy {
-        breaker: Some(Breaker { minimum: 4, failure_percent: 50, open, open_max: open, ..Breaker::default() }),
+        breaker: Some(Breaker {
+            minimum: 4,
+            failure_percent: 50,
+            open,
+            open_max: open,
+            ..Breaker::default()
+        }),
         balance: Balance { failover: failover.clone(), ..Balance::default() },
         ..Policy::default()
     };

@@ -8,9 +8,7 @@ use http::{Request, Response};
 use tokio::io::AsyncWriteExt as _;
 use tutti_net::Body;
 use tutti_ports::catalog::Health;
-use tutti_ports::routing::{
-    Outlier, RetryBudget, Route, Routing, Serve, Timeouts, Upstream as Policy,
-};
+use tutti_ports::routing::{Outlier, RetryBudget, Route, Routing, Serve, Timeouts, Upstream as Policy};
 use tutti_proxy::{Balance, Options};
 
 use crate::harness::*;

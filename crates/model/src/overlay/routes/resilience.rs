@@ -49,7 +49,7 @@ impl Reader<'_> {
                 Some(written::Deadline::Propagate) => DeadlineRule::Propagate,
                 Some(written::Deadline::Ignore) => DeadlineRule::Ignore,
             },
-            retries: route.retries.as_ref().map(|retries| self.retries(retries)),
+            retries: route.retries.as_ref().map(|said| retries(self.node, self.report, said)),
             hedge: route.hedge.as_ref().and_then(hedge),
             priority: route.priority.as_ref().map(priority),
             concurrency: route.concurrency.as_ref().and_then(|limit| self.concurrency(limit)),
@@ -63,43 +63,43 @@ impl Reader<'_> {
         let node = self.node.get(key);
         node.and_then(|node| node.get(inner)).or(node).map_or(self.node.span, |node| node.span)
     }
+}
 
-    fn retries(&mut self, retries: &written::Retries) -> Retries {
-        let default = Retries::default();
-        let rules = match retries {
-            written::Retries::Attempts(attempts) => return Retries { attempts: *attempts, ..default },
-            written::Retries::Long(rules) => rules,
-        };
-        let on = rules.on.as_ref().map(|words| {
-            let place = self.node.get("retries").and_then(|node| node.get("on"));
-            let spans = place.map(Node::items).unwrap_or_default().iter().map(|node| node.span);
-            words
-                .iter()
-                .zip(spans)
-                .filter_map(|(word, span)| retry_on(&word.text(), span, self.report))
-                .collect()
-        });
-        let buffer = rules.buffer.as_ref().map(|size| size.bytes().unwrap_or(u64::MAX));
-        if buffer.is_some_and(|buffer| buffer > limits::REPLAY_BYTES as u64) {
-            let span = self.inner("retries", "buffer");
-            self.report.error(code::BAD_VALUE, span, "at most 16 MiB of a body are kept for another try");
-        }
-        let backoff = length(rules.backoff.as_ref(), default.backoff);
-        let max_backoff = length(rules.max_backoff.as_ref(), default.max_backoff.max(backoff));
-        if max_backoff < backoff {
-            let span = self.inner("retries", "max_backoff");
-            self.report.error(code::BAD_VALUE, span, "`max_backoff` is shorter than `backoff`");
-        }
-        Retries {
-            attempts: rules.attempts.unwrap_or(default.attempts),
-            on: on.unwrap_or(default.on),
-            backoff,
-            max_backoff,
-            max_retry_after: length(rules.max_retry_after.as_ref(), default.max_retry_after),
-            idempotent: rules.idempotent,
-            idempotency_key: rules.idempotency_key,
-            buffer: buffer.map_or(default.buffer, |buffer| usize::try_from(buffer).unwrap_or(usize::MAX)),
-        }
+/// When a request is sent again, as a node with a key `retries` says it.
+pub(crate) fn retries(node: &Node, report: &mut Report, said: &written::Retries) -> Retries {
+    let place = node.get("retries");
+    let span = |key: &str| {
+        let inner = place.and_then(|place| place.get(key)).or(place);
+        inner.map_or(node.span, |inner| inner.span)
+    };
+    let default = Retries::default();
+    let rules = match said {
+        written::Retries::Attempts(attempts) => return Retries { attempts: *attempts, ..default },
+        written::Retries::Long(rules) => rules,
+    };
+    let on = rules.on.as_ref().map(|words| {
+        let items = place.and_then(|place| place.get("on")).map(Node::items).unwrap_or_default();
+        let spans = items.iter().map(|node| node.span);
+        words.iter().zip(spans).filter_map(|(word, span)| retry_on(&word.text(), span, report)).collect()
+    });
+    let buffer = rules.buffer.as_ref().map(|size| size.bytes().unwrap_or(u64::MAX));
+    if buffer.is_some_and(|buffer| buffer > limits::REPLAY_BYTES as u64) {
+        report.error(code::BAD_VALUE, span("buffer"), "at most 16 MiB of a body are kept for another try");
+    }
+    let backoff = length(rules.backoff.as_ref(), default.backoff);
+    let max_backoff = length(rules.max_backoff.as_ref(), default.max_backoff.max(backoff));
+    if max_backoff < backoff {
+        report.error(code::BAD_VALUE, span("max_backoff"), "`max_backoff` is shorter than `backoff`");
+    }
+    Retries {
+        attempts: rules.attempts.unwrap_or(default.attempts),
+        on: on.unwrap_or(default.on),
+        backoff,
+        max_backoff,
+        max_retry_after: length(rules.max_retry_after.as_ref(), default.max_retry_after),
+        idempotent: rules.idempotent,
+        idempotency_key: rules.idempotency_key,
+        buffer: buffer.map_or(default.buffer, |buffer| usize::try_from(buffer).unwrap_or(usize::MAX)),
     }
 }
 
@@ -293,7 +293,8 @@ impl Reader<'_> {
     }
 }
 
-fn hedge(said: &written::Hedge) -> Option<Hedge> {
+/// When another instance is asked as well.
+pub(crate) fn hedge(said: &written::Hedge) -> Option<Hedge> {
     let (after, rules) = match said {
         written::Hedge::After(after) => (after, written::HedgeRules::default()),
         written::Hedge::Long(rules) => (&rules.after, rules.clone()),

@@ -26,6 +26,7 @@ pub(in crate::overlay) static UPSTREAM: Object = object(
         field("proxy_protocol", Shape::OneOf(&["v1", "v2"])),
         field("tls", Shape::Either(&[Shape::StrictBool, Shape::Object(&TLS)])),
         field("health_check", Shape::Object(&HEALTH_CHECK)),
+        field("door", Shape::Object(&DOOR)),
     ],
 );
 
@@ -46,6 +47,17 @@ static TLS: Object = object(
 static HEALTH_CHECK: Object = object(
     "what health checks speak",
     &[field("tls", Shape::StrictBool), field("proxy_protocol", Shape::StrictBool)],
+);
+
+static DOOR: Object = object(
+    "a door",
+    &[
+        field("timeout", Shape::Duration),
+        field("per_try_timeout", Shape::Duration),
+        field("idle_timeout", Shape::Duration),
+        field("retries", super::resilience::RETRIES),
+        field("hedge", super::resilience::HEDGE),
+    ],
 );
 
 const STREAK: Shape = Shape::Int(0, 10_000);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::resilience::{Adaptive, Concurrency, RetryBudget};
+use super::resilience::{Adaptive, Concurrency, Hedge, Retries, RetryBudget};
 
 /// How a service is called, whoever calls it: the gateway or its peers.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -47,6 +47,24 @@ pub struct Upstream {
     pub tls: Option<TlsOrOn>,
     /// What of these two health checks speak as well. Default: both.
     pub health_check: Option<CheckCarriage>,
+    /// How its peers call it, over HTTP: what routes say of requests from outside.
+    pub door: Option<Box<Door>>,
+}
+
+/// How a service is called by its peers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Door {
+    /// Longest time to the response's head, all tries together. `0s`: no limit. Default: `60s`.
+    pub timeout: Option<String>,
+    /// Longest time of one try. Default: no limit.
+    pub per_try_timeout: Option<String>,
+    /// Longest silence within a body. Default: `60s`.
+    pub idle_timeout: Option<String>,
+    /// When a request is sent again: most tries after the first, or the whole. Default: only where nothing can be carried out twice.
+    pub retries: Option<Retries>,
+    /// When another instance is asked as well, and the faster one is heard: `p95`, `50ms`, or the whole. Default: never.
+    pub hedge: Option<Hedge>,
 }
 
 /// Whether health checks begin as requests do.

@@ -132,6 +132,11 @@ fn what_cannot_be_is_said() {
         ("{breaker: {failure_percent: 0}}", "failure_percent"),
         ("{breaker: sometimes}", "breaker"),
         ("{ballance: random}", "did you mean `balance`"),
+        ("{door: {per_try_timeout: soon}}", "per_try_timeout"),
+        ("{door: {hedge: p20}}", "`p20` is neither a percentile"),
+        ("{door: {retries: {attempts: 2, on: [often]}}}", "`often` is not something"),
+        ("{door: {retries: {backoff: 2s, max_backoff: 1s}}}", "shorter than `backoff`"),
+        ("{door: {rate_limit: 5/s}}", "rate_limit"),
         ("{health_check: {tls: true}}", "`health_check.tls` has no effect without `tls`"),
         ("{tls: true, health_check: {proxy_protocol: false}}", "no effect without `proxy_protocol`"),
         ("{tls: true, health_check: {tls: maybe}}", "health_check"),
@@ -179,6 +184,25 @@ fn checks_begin_as_requests_do_unless_they_are_told_not_to() {
     );
     let text = "{proxy_protocol: v1, health_check: {proxy_protocol: false}}";
     assert_eq!(upstream(text).checks, CheckCarriage { proxy_protocol: false, ..both });
+}
+
+#[test]
+fn doors_say_what_routes_say() {
+    use tutti_ports::routing::{DoorRules, HedgeAfter, RetryOn, Timeouts};
+    let door = *upstream(
+        "{door: {timeout: 5s, per_try_timeout: 1s, idle_timeout: 0s, hedge: p95, retries: {attempts: 2, on: [unavailable, 5xx]}}}",
+    )
+    .door
+    .unwrap();
+    let ms = Duration::from_millis;
+    assert_eq!(
+        door.timeouts,
+        Timeouts { request: Some(ms(5_000)), per_try: Some(ms(1_000)), idle: Some(ms(0)) }
+    );
+    assert_eq!(door.hedge.unwrap().after, HedgeAfter::Percentile(95.0));
+    let retries = door.retries.unwrap();
+    assert_eq!((retries.attempts, retries.on), (2, vec![RetryOn::Grpc(14), RetryOn::ServerError]));
+    assert_eq!(upstream("{door: {}}").door.as_deref(), Some(&DoorRules::default()));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod balance;
 mod breaker;
 mod carry;
+mod door;
 mod outlier;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::{Adaptive, Concurrency, RetryBudget};
 pub use balance::{Algorithm, Balance, Failover, HashOn, SameSite, SlowStart, Sticky, Subset};
 pub use breaker::Breaker;
 pub use carry::{CheckCarriage, ProxyVersion, UpstreamTls};
+pub use door::DoorRules;
 pub use outlier::{LatencyRule, Outlier, Rate, SuccessRate};
 
 /// How a service is called. The default suits a service that nothing is known of.
@@ -36,4 +38,6 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// What of that health checks speak.
     pub checks: CheckCarriage,
+    /// How its peers call it at its door, if anything is said of that.
+    pub door: Option<Box<DoorRules>>,
 }
