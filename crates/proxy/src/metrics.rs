@@ -48,6 +48,10 @@ pub struct Metrics {
     pub connects: Counter,
     /// Connections to instances that failed.
     pub connect_failures: Counter,
+    /// Requests that had to wait for a stream on a connection to an instance.
+    pub stream_waits: Counter,
+    /// Requests that went to another instance instead.
+    pub stream_diverted: Counter,
     /// Idle connections to instances.
     pub pool_idle: Gauge,
     shed: Family<Counter>,
@@ -322,6 +326,16 @@ impl Metrics {
         self.write_red(page);
         page.family("tutti_proxy_faults_total", "Requests that got no answer from a service.", &self.faults);
         self.write_connections(page);
+        page.one(
+            "tutti_proxy_upstream_stream_waits_total",
+            "Requests that had to wait for a stream: all HTTP/2 connections to the instance were at its limit.",
+            &self.stream_waits,
+        );
+        page.one(
+            "tutti_proxy_upstream_stream_diverted_total",
+            "Requests that went to an instance with room instead of waiting for a stream.",
+            &self.stream_diverted,
+        );
         page.one("tutti_proxy_retries_total", "Tries after a request's first.", &self.retries);
         page.one(
             "tutti_proxy_retries_denied_total",

@@ -159,6 +159,11 @@ impl Worker {
         pool
     }
 
+    /// Whether a request to an endpoint would have to wait for a stream on this worker's connections. Costs one read where nobody has had to.
+    pub fn is_full(&self, endpoint: &Endpoint) -> bool {
+        endpoint.is_crowded() && self.pools.borrow().get(&endpoint.uid).is_some_and(|pool| pool.is_full())
+    }
+
     /// The connections to an endpoint for one client: its own, where connections say whom they are for.
     pub fn pool_for(&self, endpoint: &Arc<Endpoint>, client: impl FnOnce() -> Option<Ends>) -> Arc<Pool> {
         match &endpoint.carrier {

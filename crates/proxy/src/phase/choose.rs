@@ -27,6 +27,9 @@ use crate::worker::Worker;
 /// How long to wait before an instance that refused a connection is asked again, if it is the only one.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// How many others are looked at when an instance has no stream free.
+const OTHERS: u32 = 3;
+
 /// The backend of a route, by weight.
 pub fn backend(exchange: &Exchange<'_>, route: &RoutePlan) -> Result<Target, Stop> {
     let draw = Draw { rng: &exchange.worker.rng, turn: 0, hash: None };
@@ -113,6 +116,24 @@ pub async fn first(
             return Err(nobody(cluster));
         }
     }
+}
+
+/// Another one that has a stream free, if the chosen one has none; it, if nobody has.
+pub fn with_room(worker: &Worker, slot: Slot, asked: Asked, tried: &Tried, chosen: InFlight) -> InFlight {
+    if !worker.is_full(chosen.endpoint()) || asked.pinned == Some(chosen.endpoint().uid) {
+        return chosen;
+    }
+    let mut seen = *tried;
+    seen.add(chosen.endpoint().uid);
+    for look in 1..=OTHERS {
+        let Some(other) = now(worker, slot, asked.after(look), &seen) else { break };
+        if !worker.is_full(other.endpoint()) && !other.endpoint().is_passed_over(worker.now()) {
+            worker.shared.metrics.stream_diverted.inc();
+            return other;
+        }
+        seen.add(other.endpoint().uid);
+    }
+    chosen
 }
 
 /// After the only instance has refused a connection: waits a moment, or for news of the catalog, and chooses again.

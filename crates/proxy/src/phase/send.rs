@@ -66,6 +66,7 @@ pub async fn to(
     let mut round = Round::begin(exchange, route, asked);
     let mut chosen = choose::first(worker, target.slot, asked, round.deadline).await?;
     loop {
+        chosen = choose::with_room(worker, target.slot, round.asked, &round.tried, chosen);
         let endpoint = Arc::clone(chosen.endpoint());
         exchange.entry.chosen = Some(chosen);
         exchange.entry.attempts += 1;

@@ -1,7 +1,7 @@
 //! Where requests go: an instance's port, and how many requests its instance has under way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -75,6 +75,8 @@ pub struct Endpoint {
     pub cost: Pace,
     /// What its answers have shown.
     pub passive: Passive,
+    /// Whether a worker found all of its HTTP/2 connections at their limit of streams when it last asked for one.
+    crowded: AtomicBool,
     /// Until when it is passed over for having refused a connection, in milliseconds of the engine's clock.
     cold_until: AtomicU64,
     /// Since when it takes traffic, in milliseconds of the engine's clock and one; 0: it does not.
@@ -138,8 +140,21 @@ impl Endpoint {
             load,
             cost: Pace::default(),
             passive: Passive::default(),
+            crowded: AtomicBool::new(false),
             cold_until: AtomicU64::new(0),
             ready_since: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether requests to it may have to wait for a stream; each worker knows better of its own connections.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// A worker has found a stream on its connections, or none.
+    pub fn crowd(&self, crowded: bool) {
+        if self.is_crowded() != crowded {
+            self.crowded.store(crowded, Ordering::Relaxed);
         }
     }
 

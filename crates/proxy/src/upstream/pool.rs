@@ -203,8 +203,19 @@ impl Pool {
                 }
             },
         };
+        let crowded = !chosen.has_stream();
+        self.endpoint.crowd(crowded);
+        if crowded {
+            self.metrics.stream_waits.inc();
+        }
         chosen.used.fetch_add(1, Ordering::Relaxed);
         Ok((chosen.connection, Place { used: chosen.used }))
+    }
+
+    /// Whether a further request would have to wait until another's stream is free: there may be no further connection, and all are at the limits
+    /// that the server has set.
+    pub fn is_full(&self) -> bool {
+        self.shared.try_lock().is_ok_and(|shared| shared.is_full())
     }
 
     async fn begin(&self, timeout: Duration) -> Result<(http2::client::Connection, Driver), DialError> {
@@ -281,7 +292,21 @@ impl Pool {
     }
 }
 
+impl Shared {
+    /// Whether the server takes one more request at once.
+    fn has_stream(&self) -> bool {
+        self.used.load(Ordering::Relaxed) < self.connection.streams()
+    }
+}
+
 impl Multiplexed {
+    fn is_full(&self) -> bool {
+        let open = || {
+            self.connections.iter().filter(|one| one.connection.is_usable() && one.connection.streams() > 0)
+        };
+        open().count() >= limits::POOL_H2 && !open().any(Shared::has_stream)
+    }
+
     /// A connection for one more request: the first with room; when there may be no further one, the least used.
     fn free(&mut self) -> Option<Shared> {
         let used = |one: &Shared| one.used.load(Ordering::Relaxed);

@@ -257,3 +257,58 @@ async fn a_service_with_one_stream_for_each_connection_gets_several() {
         assert_eq!(answer.await.unwrap(), 200);
     }
 }
+
+#[tokio::test]
+async fn who_would_wait_for_a_stream_goes_to_another_instance_with_room() {
+    let released = Arc::new(tokio::sync::Notify::new());
+    let held = Arc::new(AtomicUsize::new(0));
+    let (release, count) = (Arc::clone(&released), Arc::clone(&held));
+    let (slow, _task) = raw_upstream(move |mut stream| {
+        let (release, count) = (Arc::clone(&release), Arc::clone(&count));
+        async move {
+            stream.write_all(&allowing(1)).await.unwrap();
+            stream.read_exact(&mut [0; 24]).await.unwrap();
+            let (mut asked, mut settled) = (0_u8, false);
+            while let Some((kind, flags, ..)) = next(&mut stream).await {
+                asked += u8::from(kind == 1);
+                settled |= (kind, flags) == (4, 1);
+                if asked == 1 && settled {
+                    asked += 1;
+                    count.fetch_add(1, Ordering::SeqCst);
+                    release.notified().await;
+                    stream.write_all(&frame(1, 5, 1, b"\x88")).await.unwrap();
+                }
+            }
+        }
+    })
+    .await;
+    let quick = named("quick").await;
+    let instance = |ordinal, addr| speaking(AppProtocol::H2c, "a", ordinal, addr, Health::Passing);
+    let in_turn = Options { workers: 1, balance: tutti_proxy::Balance::RoundRobin, ..options() };
+    let tutti = Tutti::start(in_turn, vec![to("a")], vec![instance(1, slow)]).await;
+    let edge = tutti.edge;
+    let mut waiting = Vec::new();
+    for reached in 1..=8 {
+        waiting.push(tokio::spawn(async move { get(edge, "/").await.status().as_u16() }));
+        let all = async {
+            while held.load(Ordering::SeqCst) < reached {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("a stream is not used");
+    }
+    // Nobody else is there: it waits, and that can be seen.
+    waiting.push(tokio::spawn(async move { get(edge, "/").await.status().as_u16() }));
+    tutti.counted("tutti_proxy_upstream_stream_waits_total 1").await;
+    // From now on there is somebody with room.
+    tutti.catalog.set(vec![instance(1, slow), instance(2, quick.addr)]);
+    for _ in 0..8 {
+        let answer = tokio::time::timeout(Duration::from_secs(20), get(edge, "/")).await;
+        assert_eq!(text(&answer.expect("it waits, though there is room elsewhere")), "quick");
+    }
+    tutti.counted("tutti_proxy_upstream_stream_waits_total 1").await;
+    released.notify_waiters();
+    for answer in waiting.drain(..8) {
+        assert_eq!(answer.await.unwrap(), 200);
+    }
+}
