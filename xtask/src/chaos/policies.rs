@@ -24,7 +24,7 @@ impl Policies {
             Self::Default => "",
             Self::On => {
                 ", upstream: { outlier: { interval: 1s, consecutive_local_failures: 2, latency: { minimum: 100ms, request_volume: 5, \
-                 minimum_hosts: 2 } }, breaker: { open: 1s } }"
+                 minimum_hosts: 2 } }, breaker: { open: 1s, minimum: 5 } }"
             }
         }
     }
