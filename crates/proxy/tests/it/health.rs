@@ -428,7 +428,7 @@ async fn while_the_breaker_is_open_another_service_stands_in() {
     assert!(counted.contains("tutti_proxy_breaker_refused_total{service=\"a\"} 0"), "{counted}");
     // Who stands in fails as well: that is the answer, and nobody else is asked.
     tutti.catalog.set(vec![passing("a", 1, ill.addr()), passing("b", 1, nobody().await)]);
-    assert_eq!(get(tutti.edge, "/").await.status(), 502);
+    ask_until(&tutti, |_, status| status == 502).await;
     assert_eq!(ill.asked(), asked);
     // Nobody stands in any more.
     tutti.catalog.set(vec![passing("a", 1, ill.addr())]);
