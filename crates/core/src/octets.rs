@@ -1,5 +1,5 @@
-//! Octets, eight at a time in one register (Warren, "Hacker's Delight", 6-1): heads and lines of logs are looked at octet by octet
-//! for every request, and this takes a fifth of the instructions.
+//! Octets, eight at a time in one register (Warren, "Hacker's Delight", 6-1): heads and lines of logs are looked at
+//! for every request.
 
 /// Eight octets. What is asked of them is answered by the high bit of each one that is it. Above the first of these, in the order
 /// of the octets, others may be marked by mistake; so whether there is one is sure, and which is the first.

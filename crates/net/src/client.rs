@@ -121,15 +121,7 @@ pub async fn exchange_h2(
             let (body, trailers) = body.collect(limits.body_bytes).await?;
             Ok::<_, ClientError>((Response::from_parts(parts, body), trailers))
         };
-        let driven = async {
-            driver.await;
-            // The connection is over; the answer, or the lack of one, is about to be seen.
-            std::future::pending().await
-        };
-        tokio::select! {
-            answer = whole => answer,
-            never = driven => never,
-        }
+        h2::client::driven(driver, whole).await
     };
     tokio::time::timeout(limits.timeout, exchange).await.map_err(|_| ClientError::Timeout(limits.timeout))?
 }

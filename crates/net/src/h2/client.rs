@@ -36,6 +36,19 @@ pub struct Connection {
 /// The requests' bodies run as tasks that it owns.
 pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Waits for what is asked on a connection that is made for it alone, and drives the connection meanwhile.
+pub async fn driven<T>(driver: Driver, asked: impl Future<Output = T>) -> T {
+    let over = async {
+        driver.await;
+        // The connection is over; the answer, or the lack of one, is about to be seen.
+        std::future::pending().await
+    };
+    tokio::select! {
+        answer = asked => answer,
+        never = over => never,
+    }
+}
+
 /// Begins HTTP/2 on a fresh stream.
 pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connection, Driver), SendError> {
     let running = Running::default();

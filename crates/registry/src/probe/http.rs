@@ -69,15 +69,7 @@ async fn over_h2(stream: Stream, request: Request<Body>) -> Result<(StatusCode, 
         let response = connection.send(request).await?;
         Ok((response.status(), beginning(response.into_body()).await))
     };
-    let driven = async {
-        driver.await;
-        // The connection is over; the answer, or the lack of one, is about to be seen.
-        std::future::pending().await
-    };
-    tokio::select! {
-        answer = whole => answer,
-        never = driven => never,
-    }
+    h2::client::driven(driver, whole).await
 }
 
 /// 2xx and 3xx pass, 429 warns, the rest fails (Consul's rule).
