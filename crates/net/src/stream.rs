@@ -114,6 +114,11 @@ impl Stream {
         Ok((a.into(), b.into()))
     }
 
+    /// Whether TLS carries it.
+    pub fn is_secure(&self) -> bool {
+        matches!(self.io, Io::Tls(_))
+    }
+
     /// The other end.
     pub fn peer_addr(&self) -> io::Result<Addr> {
         match &self.io {

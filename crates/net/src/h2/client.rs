@@ -30,6 +30,8 @@ pub struct Connection {
     /// Whether the server takes WebSockets, once it has said so or not.
     sockets: watch::Receiver<Option<bool>>,
     seen: Arc<Seen>,
+    /// What requests name as theirs, which some servers compare with how the connection came (RFC 9113 section 8.3.1).
+    scheme: Scheme,
 }
 
 /// What moves the connection's bytes: spawn it on a task that you own, and it ends with the connection.
@@ -52,6 +54,7 @@ pub async fn driven<T>(driver: Driver, asked: impl Future<Output = T>) -> T {
 /// Begins HTTP/2 on a fresh stream.
 pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connection, Driver), SendError> {
     let running = Running::default();
+    let scheme = if stream.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
     let (stream, seen) = HyperStream::new(stream, Side::Client);
     let (requests, connection) = Builder::new(running.clone())
         .timer(TokioTimer)
@@ -77,7 +80,7 @@ pub async fn handshake(stream: Stream, settings: &Settings) -> Result<(Connectio
             }
         }
     };
-    Ok((Connection { requests, sockets, seen }, Box::pin(driver)))
+    Ok((Connection { requests, sockets, seen, scheme }, Box::pin(driver)))
 }
 
 impl Connection {
@@ -110,7 +113,7 @@ impl Connection {
         }
         let again = Again::of(&request);
         let asking = Asking::of(&mut request);
-        if let Err(reason) = to_their_form(&mut request) {
+        if let Err(reason) = to_their_form(&mut request, self.scheme.clone()) {
             let request = match asking {
                 Some(_) => again.and_then(Again::request).map(Box::new),
                 None => Some(Box::new(request)),
@@ -204,7 +207,7 @@ impl Again {
 }
 
 /// `Host` becomes `:authority`; connection fields go. Changes nothing if it cannot be done.
-fn to_their_form(request: &mut Request<Body>) -> Result<(), &'static str> {
+fn to_their_form(request: &mut Request<Body>, scheme: Scheme) -> Result<(), &'static str> {
     if *request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none() {
         return Err("CONNECT is not supported over HTTP/2");
     }
@@ -212,7 +215,7 @@ fn to_their_form(request: &mut Request<Body>) -> Result<(), &'static str> {
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err("it needs exactly one Host") };
     let authority = Authority::try_from(host.as_bytes()).map_err(|_| "its Host is malformed")?;
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = Some(authority);
     parts.path_and_query = request.uri().path_and_query().cloned();
     let uri = Uri::from_parts(parts).map_err(|_| "its target is malformed")?;

@@ -153,7 +153,7 @@ fn start(shelf: &Arc<Shelf>, options: &Options) -> Running {
     Running { addr, begun, _drainer: drainer, _task: task }
 }
 
-fn client(authority: &Authority, name: &str, alpn: &[&str]) -> Client {
+pub(crate) fn client(authority: &Authority, name: &str, alpn: &[&str]) -> Client {
     showing(authority, name, alpn, None)
 }
 

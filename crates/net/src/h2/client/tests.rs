@@ -5,7 +5,9 @@ use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::h2::testing::{frame, setting, until};
+use crate::h2::testing::{PREFACE, frame, setting, until};
+use crate::tls::server::{Options as ServerOptions, Server, Tickets};
+use crate::tls::tests::{Authority, Shelf, client};
 
 fn ask(body: Body) -> Request<Body> {
     Request::post("/a?b").header("host", "h:1").header("connection", "x").body(body).unwrap()
@@ -14,7 +16,7 @@ fn ask(body: Body) -> Request<Body> {
 #[test]
 fn a_request_has_the_same_form_after_going_there_and_back() {
     let mut request = ask(Body::empty());
-    to_their_form(&mut request).unwrap();
+    to_their_form(&mut request, Scheme::HTTP).unwrap();
     assert_eq!(request.uri(), "http://h:1/a?b");
     assert!(!request.headers().contains_key("host") && !request.headers().contains_key("connection"));
     let request = in_our_form(request);
@@ -22,10 +24,38 @@ fn a_request_has_the_same_form_after_going_there_and_back() {
         (request.uri().to_string().as_str(), &request.headers()["host"]),
         ("/a?b", &HeaderValue::from_static("h:1"))
     );
-    assert!(to_their_form(&mut Request::new(Body::empty())).is_err());
+    assert!(to_their_form(&mut Request::new(Body::empty()), Scheme::HTTP).is_err());
     let mut connect =
         Request::builder().method("CONNECT").uri("h:1").header("host", "h:1").body(Body::empty()).unwrap();
-    assert!(to_their_form(&mut connect).is_err());
+    assert!(to_their_form(&mut connect, Scheme::HTTP).is_err());
+}
+
+/// RFC 9113 section 8.3.1; some servers refuse what does not fit the connection.
+#[tokio::test]
+async fn the_scheme_of_a_request_is_that_of_its_connection() {
+    let authority = Authority::new();
+    let keys = Shelf::with("localhost", authority.issue(&["localhost"]));
+    let server = Server::new(keys, &ServerOptions::default(), &Tickets::new().unwrap()).unwrap();
+    let client = client(&authority, "localhost", &["h2"]);
+    for secure in [false, true] {
+        let (mut near, mut far) = Stream::pair().unwrap();
+        if secure {
+            let (ours, theirs) = tokio::join!(client.connect(near), server.accept(far));
+            (near, far) = (ours.unwrap().0, theirs.unwrap().0);
+        }
+        let server = tokio::spawn(async move {
+            far.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+            far.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+            until(&mut far, 1).await.unwrap().payload
+        });
+        let (mut connection, driver) = handshake(near, &Settings::default()).await.unwrap();
+        let asked = driven(driver, connection.send(ask(Body::empty())));
+        tokio::select! {
+            _ = asked => panic!("nobody answers"),
+            // POST, and http or https, by their numbers in the static table (RFC 7541 appendix A).
+            seen = server => assert_eq!(seen.unwrap()[..2], [0x83, if secure { 0x87 } else { 0x86 }]),
+        }
+    }
 }
 
 /// A server that settles, waits for a request, and then says what it was given.
