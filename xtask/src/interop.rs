@@ -13,6 +13,9 @@ use crate::shell;
 pub struct Args {
     /// Only these: `h2spec`, `smuggling`, `grpc-web`, `proxy_protocol`, `slowhttptest`, `http3`, `testssl`, `autobahn`.
     name: Vec<String>,
+    /// The profile to compile Tutti with.
+    #[arg(long, default_value = "dev")]
+    profile: String,
 }
 
 /// A program, and how it is fetched.
@@ -58,7 +61,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         fetch(peer);
         let mut cargo = shell::cargo();
         let test = format!("interop::{}", peer.name.replace('-', "_"));
-        cargo.args(["test", "-q", "--package"]);
+        cargo.args(["test", "-q", "--profile", &args.profile, "--package"]);
         match peer.tried {
             Tried::Proxy => cargo.args(["tutti-proxy", "--test", "it"]),
             // Not its tests alone: they need what is built beside them.
