@@ -1,9 +1,10 @@
 //! A data plane that changes, for `cargo xtask bench routes`.
 //!
 //! `bench_routes ROUTES CORE`: one worker with so many routes, in front of an upstream of its own. It prints where it listens, and then
-//! does what it is told, line by line: `probe RATE SECONDS CHANGE` sends so many probes a second, and with CHANGE = 1 changes a route before
-//! each and looks with the probe whether the change is in force. Upstream, changes and probes run on CORE, as they are not the data
-//! plane's work.
+//! does what it is told, line by line: `probe RATE SECONDS CHANGE` sends so many probes a second, and with CHANGE = 1 asks for a change of a
+//! route [`LOOK`] before each, which the probe must see. Probes are as evenly spread with changes as without: changes are acknowledged several
+//! at a time, and probes sent at that moment would come in bunches, for which other requests wait. Upstream, changes and probes run on CORE,
+//! as they are not the data plane's work.
 //!
 //! It prints lines of `name=value`, times in microseconds.
 
@@ -214,6 +215,9 @@ struct Probes {
 /// Connections that probe.
 const PROBERS: usize = 16;
 
+/// How long after a change was asked for a probe looks at it, or later if it is not acknowledged by then.
+const LOOK: Duration = Duration::from_millis(20);
+
 impl Probes {
     async fn run(&self, handle: &Handle, number: &mut u64) -> anyhow::Result<String> {
         let generation = handle.describe().generation;
@@ -223,7 +227,7 @@ impl Probes {
         for _ in 0..PROBERS {
             probers.spawn(prober(self.address, Arc::clone(&inbox)));
         }
-        let (begun, mut tasks) = (Instant::now(), JoinSet::new());
+        let (begun, mut tasks, mut times) = (Instant::now(), JoinSet::new(), Vec::new());
         for at in 0..self.rate * self.seconds {
             let due = begun + Duration::from_nanos(at * 1_000_000_000 / self.rate);
             tokio::time::sleep_until(due.into()).await;
@@ -236,24 +240,24 @@ impl Probes {
                 if changes {
                     handle.edit("bench", vec![edit]).await?;
                 }
-                let wanted = if changes { wanted } else { 0 };
-                jobs.try_send((place, wanted, asked)).context("the probers do not keep up")?;
-                anyhow::Ok(())
+                let took = asked.elapsed();
+                tokio::time::sleep_until((due + LOOK).into()).await;
+                jobs.try_send((place, if changes { wanted } else { 0 }))
+                    .context("the probers do not keep up")?;
+                anyhow::Ok(u64::try_from(took.as_micros())?)
             });
             while let Some(ended) = tasks.try_join_next() {
-                ended??;
+                times.push(ended??);
             }
         }
         while let Some(ended) = tasks.join_next().await {
-            ended??;
+            times.push(ended??);
         }
         let took = begun.elapsed();
         drop(jobs);
-        let (mut times, mut failed) = (Vec::new(), 0);
+        let mut failed = 0;
         while let Some(ended) = probers.join_next().await {
-            let (own, bad) = ended?;
-            times.extend(own);
-            failed += bad;
+            failed += ended?;
         }
         let (p99, greatest) = (percentile(&mut times, 0.99), times.last().copied().unwrap_or(0));
         let made = handle.describe().generation - generation;
@@ -265,24 +269,20 @@ impl Probes {
     }
 }
 
-/// A route, the number that it must tell at least, and when that was asked for.
-type Job = (usize, u64, Instant);
+/// A route, and the number that it must tell at least.
+type Job = (usize, u64);
 
-/// How long each change took until it was seen, and how many probes failed or saw something older.
-async fn prober(
-    address: SocketAddr,
-    jobs: Arc<tokio::sync::Mutex<mpsc::Receiver<Job>>>,
-) -> (Vec<u64>, usize) {
-    let (mut times, mut failed) = (Vec::new(), 0);
+/// How many probes failed or saw something older.
+async fn prober(address: SocketAddr, jobs: Arc<tokio::sync::Mutex<mpsc::Receiver<Job>>>) -> usize {
+    let mut failed = 0;
     let mut connection = Connection::open(address).await;
     loop {
         let job = jobs.lock().await.recv().await;
-        let Some((place, wanted, asked)) = job else { return (times, failed) };
+        let Some((place, wanted)) = job else { return failed };
         let seen = match &mut connection {
             Ok(connection) => connection.ask(place).await,
             Err(_) => Err(anyhow::anyhow!("no connection")),
         };
-        times.push(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
         if !seen.is_ok_and(|seen| seen >= wanted) {
             failed += 1;
             connection = Connection::open(address).await;
