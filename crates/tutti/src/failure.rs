@@ -2,6 +2,7 @@
 
 use tutti_core::{Classify as _, Code, code};
 
+use crate::cli::behind::Ended;
 use crate::control::ControlError;
 use crate::engine::last_good::LastGoodError;
 use crate::exit;
@@ -27,11 +28,13 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> i32 {
         link.downcast_ref::<tutti_proxy::ApplyError>()
             .is_some_and(|error| matches!(error, Route { .. } | Transport { .. } | Upstream { .. }))
     };
+    let behind = error.chain().find_map(|link| link.downcast_ref::<Ended>());
     match code_of(error) {
         Some(code::NOT_RUNNING) => exit::NOT_RUNNING,
         // It was asked for because the files have problems.
         Some(code::LAST_GOOD_UNUSABLE) => exit::BAD_FILES,
         _ if error.chain().any(files) => exit::BAD_FILES,
-        _ => exit::FAILED,
+        // It has said what is wrong, and whose fault that is.
+        _ => behind.and_then(|ended| ended.code).unwrap_or(exit::FAILED),
     }
 }

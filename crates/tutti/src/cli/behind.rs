@@ -42,7 +42,7 @@ impl Daemon {
                 one_off: self.one_off,
             };
             let definition = match self.last_good {
-                true => kept::definition(context, &self.services)?,
+                true => kept::definition(context, &self.services, false)?,
                 false => Definition::of(context.load_for(&self.services)?),
             };
             let engine = Engine::start(definition, settings, None).await?;
@@ -51,6 +51,15 @@ impl Daemon {
             Ok(0)
         })
     }
+}
+
+/// The process behind has ended before it answered.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub(crate) struct Ended {
+    said: String,
+    /// Its exit code.
+    pub(crate) code: Option<i32>,
 }
 
 /// Starts Tutti behind, and returns when it answers at its socket.
@@ -83,10 +92,9 @@ async fn wait_for_answer(client: &Client, child: &mut Child) -> anyhow::Result<(
                 pipe.read_to_string(&mut said)?;
             }
             let said = said.trim().trim_start_matches("error: ");
-            anyhow::bail!(
-                "{}",
-                if said.is_empty() { format!("Tutti ended at once ({status})") } else { said.to_owned() }
-            );
+            let ended = || format!("Tutti ended at once ({status})");
+            let said = if said.is_empty() { ended() } else { said.to_owned() };
+            return Err(Ended { said, code: status.code() }.into());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -84,16 +84,20 @@ pub(super) fn hinting(context: &Context, services: &[String]) -> anyhow::Result<
     Err(error)
 }
 
-/// What the files say; if they cannot be used, that is shown, and it is what was in force before.
-pub(super) fn definition(context: &Context, services: &[String]) -> anyhow::Result<Definition> {
+/// What the files say; if they cannot be used, it is what was in force before. With `loud` both are shown; the process behind leaves that to
+/// the one that has started it.
+pub(super) fn definition(context: &Context, services: &[String], loud: bool) -> anyhow::Result<Definition> {
     let unusable = match read(context, services) {
         Ok(loaded) => return Ok(Definition::of(loaded)),
         Err(unusable) => unusable,
     };
-    unusable.show(context);
+    if loud {
+        unusable.show(context);
+    }
     let folder = tutti_model::project_folder(&context.load_options()?).ok();
     let definition = Definition::resume(&context.data_dir()?, folder.as_deref(), unusable.line())?;
-    if let Some(LastGood { generation, kept_at_ms, .. }) = definition.kept.as_ref().map(|kept| &kept.told) {
+    let kept = definition.kept.as_ref().filter(|_| loud);
+    if let Some(LastGood { generation, kept_at_ms, .. }) = kept.map(|kept| &kept.told) {
         let at = term::clock(*kept_at_ms);
         context.say(&format!("starting what was in force before: generation {generation}, kept {at}"));
     }

@@ -2,7 +2,7 @@
 //!
 //! A verb is a struct of its flags with a `run`. What verbs share (which project, which output) is [`Context`].
 
-mod behind;
+pub(crate) mod behind;
 mod board;
 mod completions;
 mod config;

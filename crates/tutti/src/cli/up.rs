@@ -92,7 +92,7 @@ impl Up {
             }
             // Read here in any case: problems are shown where they are asked for, and nothing has been changed.
             let definition = match self.last_good {
-                true => kept::definition(context, &self.services)?,
+                true => kept::definition(context, &self.services, true)?,
                 false => Definition::of(kept::hinting(context, &self.services)?),
             };
             context.show_notices(&definition.loaded)?;

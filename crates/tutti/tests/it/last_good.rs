@@ -243,3 +243,34 @@ fn descriptions_of_routes_are_a_part_of_it() {
     assert!(said.err.contains("TUT0804"), "{said:?}");
     serves();
 }
+
+#[test]
+fn credentials_and_sources_are_not_a_part_of_it() {
+    let app = App::new(
+        "services: { web: { image: x, expose: [80] }, api: { build: ./src, expose: [80] } }",
+        &format!(
+            "services: {{ web: {{ run: [FIXTURE] }}, api: {{ run: [FIXTURE] }} }}
+gateway: {{ listen: '127.0.0.1:{}' }}
+routes: [{{ path: /api, to: api }}, {{ path: /, to: web, auth: {{ api_key: {{ file: keys }} }} }}]
+",
+            free_port()
+        ),
+    );
+    std::fs::create_dir(app.folder().join("src")).unwrap();
+    app.write(
+        "keys",
+        "somebody sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
+",
+    );
+    app.up();
+    app.tutti(&["down"]).ok();
+    app.write("compose.yaml", "services: { web");
+    std::fs::remove_dir(app.folder().join("src")).unwrap();
+    let said = app.tutti(&["up", "-d", "--last-good"]);
+    assert!(said.code == 1 && said.err.contains("not ready api"), "{said:?}");
+    assert_eq!(app.service("web")["state"], "ready");
+    app.tutti(&["down"]).ok();
+    std::fs::remove_file(app.folder().join("keys")).unwrap();
+    let said = refused(&app, &["up", "-d", "--last-good"], "keys");
+    assert_eq!(said.err.matches("compose.yaml:").count(), 1, "{said:?}");
+}
