@@ -58,8 +58,10 @@ impl Handle {
         Arc::clone(&self.shared.in_force) as Arc<dyn Carriage>
     }
 
-    /// The newest generation, when every worker serves it: listeners, routes, doors, endpoints and certificates have one together.
+    /// The newest generation, when every worker serves it: listeners, routes, doors, endpoints and certificates have one together. It is made
+    /// of no less than what the catalog knows at the time of the call, unless the data plane is closing.
     pub async fn settled(&self) -> u64 {
+        self.until(|_| true).await;
         let generation = self.generation();
         self.shared.all_adopted(generation).await;
         generation
@@ -137,24 +139,28 @@ impl Handle {
         Teller { shared: &self.shared, clusters, snapshot }
     }
 
-    async fn until_drained(&self, id: &InstanceId) {
+    /// The generation of the first snapshot that is made of no less than what the catalog knows now, and of which this holds. When no
+    /// snapshot comes any more, the greatest number: nothing is chosen once the workers are gone.
+    async fn until(&self, holds: impl Fn(&Snapshot) -> bool) -> u64 {
         let mut snapshots = self.shared.snapshots.subscribe();
         // A change that the catalog has acknowledged may not have reached a snapshot yet.
         let known = self.shared.catalog.watch().borrow().generation;
-        let chosen =
-            |snapshot: &Snapshot| snapshot.view.instance(id).is_some_and(|one| one.health.takes_traffic());
         let mut closed = self.shared.closed.subscribe();
         let settled = async {
-            let settled = snapshots.wait_for(|one| one.view.generation >= known && !chosen(one)).await;
+            let settled = snapshots.wait_for(|one| one.view.generation >= known && holds(one)).await;
             settled.map_or(u64::MAX, |snapshot| snapshot.generation)
         };
         let ended = async {
-            // No snapshot comes any more: nothing is chosen once the workers are gone.
             let _ = closed.wait_for(|closed| *closed).await;
             u64::MAX
         };
-        let generation =
-            tokio::select! { generation = settled => generation, generation = ended => generation };
+        tokio::select! { generation = settled => generation, generation = ended => generation }
+    }
+
+    async fn until_drained(&self, id: &InstanceId) {
+        let chosen =
+            |snapshot: &Snapshot| snapshot.view.instance(id).is_some_and(|one| one.health.takes_traffic());
+        let generation = self.until(|snapshot| !chosen(snapshot)).await;
         self.shared.all_adopted(generation).await;
         let load = self.shared.control.lock().await.clusters.load(id);
         if let Some(load) = load {

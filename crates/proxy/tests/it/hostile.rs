@@ -302,9 +302,6 @@ async fn who_would_wait_for_a_stream_goes_to_another_instance_with_room() {
     tutti.counted("tutti_proxy_upstream_stream_waits_total 1").await;
     // From now on there is somebody with room.
     tutti.catalog.set(vec![instance(1, slow), instance(2, quick.addr)]);
-    while tutti.handle.describe().services[0].endpoints.len() < 2 {
-        tokio::task::yield_now().await;
-    }
     tutti.handle.settled().await;
     for _ in 0..8 {
         let answer = tokio::time::timeout(Duration::from_secs(20), get(edge, "/")).await;

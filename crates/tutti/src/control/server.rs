@@ -331,6 +331,8 @@ impl Api {
         if !settled.bad.is_empty() && (self.taken_over)() {
             return Err(SupervisorError::Closed.into());
         }
+        // The catalog knows a moment before the workers do, and whoever is told "ready" may ask at once.
+        self.proxy.settled().await;
         Ok(ok(&Outcome { good: settled.good, bad: settled.bad }))
     }
 
